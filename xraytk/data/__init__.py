@@ -1,0 +1,1 @@
+"""Nouns of the data: DICOM, de-identification, manifest, contours, shards, stream, text."""

@@ -1,0 +1,136 @@
+"""The tables between the verbs: manifest, side tables, contours.
+
+All are Parquet, joined by ``image_id``. Every file carries ``xraytk.format`` in its schema's
+metadata. Nothing here holds an identifier of a patient: only keyed hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xraytk.errors import DataError
+from xraytk.files import atomic_write
+
+FORMAT = 1
+
+MANIFEST = pa.schema(
+    [
+        ("image_id", pa.string()),  # keyed hash, 16 hex digits; also the file's name
+        ("source_sha256", pa.string()),  # of the file as it was
+        ("patient_hash", pa.string()),  # keyed hash, 16 hex digits
+        ("study_hash", pa.string()),
+        ("split", pa.string()),  # train, val or test; a function of the patient
+        ("path", pa.string()),  # of the PNG, relative to the ingest folder
+        ("width", pa.int32()),  # of the PNG
+        ("height", pa.int32()),
+        ("source_width", pa.int32()),
+        ("source_height", pa.int32()),
+        ("spacing_x_mm", pa.float32()),  # of the PNG's pixels; null when unknown
+        ("spacing_y_mm", pa.float32()),
+        ("bits_stored", pa.int32()),
+        ("modality", pa.string()),
+        ("view", pa.string()),  # PA, AP, LATERAL, OTHER, UNKNOWN
+        ("syntax", pa.string()),  # transfer syntax UID, or png / jpeg / tiff
+        ("photometric", pa.string()),
+        ("voi", pa.string()),  # how the grey range was chosen
+        ("sex", pa.string()),
+        ("age_years", pa.float32()),
+        ("manufacturer", pa.string()),
+        ("burned_in", pa.bool_()),
+        ("source_hash", pa.string()),  # keyed hash of the source's path: finds the file again
+    ],
+    metadata={"xraytk.format": str(FORMAT)},
+)
+
+REJECTED = pa.schema(
+    [
+        ("source_hash", pa.string()),
+        ("source_sha256", pa.string()),  # null when it could not be read
+        ("reason", pa.string()),  # a fixed code, see `data.dicom.REASONS`
+        ("detail", pa.string()),  # numbers and syntax names only, never file content
+    ],
+    metadata={"xraytk.format": str(FORMAT)},
+)
+
+REPORTS = pa.schema(
+    [("image_id", pa.string()), ("en", pa.string()), ("zh", pa.string())],
+    metadata={"xraytk.format": str(FORMAT)},
+)
+
+LABELS = pa.schema(  # long form: one row a known label
+    [("image_id", pa.string()), ("label", pa.string()), ("value", pa.float32())],
+    metadata={"xraytk.format": str(FORMAT)},
+)
+
+POLYGON = pa.struct([("name", pa.string()), ("x", pa.list_(pa.float32())), ("y", pa.list_(pa.float32()))])
+
+CONTOURS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("status", pa.string()),  # ok, flagged (kept, look at it), failed, skipped (not frontal)
+        ("reason", pa.string()),  # a fixed code when not ok
+        ("width", pa.int32()),  # of the image the polygons are in
+        ("height", pa.int32()),
+        ("polygons", pa.list_(POLYGON)),  # closed, pixel coordinates, x to the right
+        ("grid_rows", pa.int32()),
+        ("grid_cols", pa.int32()),
+        ("lung_share", pa.list_(pa.float32())),  # row-major, of the letterboxed square
+        ("lung_area_share", pa.float32()),  # of the whole image
+    ],
+    metadata={"xraytk.format": str(FORMAT)},
+)
+
+
+def write_table(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as one Parquet file, atomically, in a stable byte order.
+
+    Args:
+        path: The file.
+        schema: One of this module's.
+        rows: Dictionaries; missing keys become null.
+
+    Returns:
+        The number of rows.
+    """
+    table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
+    with atomic_write(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
+    return int(table.num_rows)
+
+
+def read_table(path: Path, schema: pa.Schema, made_by: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table: one file, or all ``*.parquet`` files of a folder in order of name.
+
+    Args:
+        path: File or folder.
+        schema: What is wanted.
+        made_by: The command that writes it, for the error message.
+        columns: Only these.
+
+    Raises:
+        DataError: If it is missing, broken, of another format, or lacks a column.
+    """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].exists():
+        raise DataError(f"{path} does not exist", todo=f"Run `{made_by}` first.")
+    wanted = list(columns or schema.names)
+    parts = []
+    for file in files:
+        try:
+            part = pq.ParquetFile(file)
+            found = (part.schema_arrow.metadata or {}).get(b"xraytk.format", b"none").decode()
+            if found != str(FORMAT):
+                raise DataError(
+                    f"{file} has format {found}", f"this version reads {FORMAT}", f"Run `{made_by}` again."
+                )
+            parts.append(part.read(columns=wanted).select(wanted))
+        except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError) as error:
+            raise DataError(
+                f"{file} is not a whole table", str(error).splitlines()[0], f"Run `{made_by}` again."
+            ) from None
+    return pa.concat_tables(parts)

@@ -1,0 +1,52 @@
+"""Rank, world and the few collectives that are used; no-ops on one process."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def active() -> bool:
+    """Whether this process belongs to a group of several."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if active() else 0
+
+
+def world() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if active() else 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that logs and saves."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if active():
+        dist.barrier()
+
+
+def mean(value: Tensor) -> Tensor:
+    """Mean of a tensor over all processes; detached."""
+    value = value.detach().clone()
+    if active():
+        dist.all_reduce(value)
+        value /= world()
+    return value
+
+
+def any_true(flag: bool) -> bool:
+    """Whether the flag is set on any process; all get the same answer."""
+    if not active():
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    value = torch.tensor(int(flag), device=device)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value.item())

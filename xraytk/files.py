@@ -1,0 +1,193 @@
+"""Files: the workspace, atomic writing, checksums and folder locks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from xraytk.errors import DataError, MachineError, RunConflictError
+
+DEFAULT_WORK = Path("xraytk-work")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder that all verbs share: one sub-folder per verb.
+
+    Args:
+        root: The folder given by ``--work``, ``$XRAYTK_WORK`` or the default.
+    """
+
+    root: Path
+
+    @property
+    def ingest(self) -> Path:
+        """Images, manifest and rejected table."""
+        return self.root / "ingest"
+
+    @property
+    def masks(self) -> Path:
+        """Lung contours."""
+        return self.root / "masks"
+
+    @property
+    def shards(self) -> Path:
+        """Tar shards and their index."""
+        return self.root / "shards"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per training run."""
+        return self.root / "runs"
+
+    @property
+    def reports(self) -> Path:
+        """Generated reports."""
+        return self.root / "reports"
+
+
+@contextlib.contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder into a message that says what to do.
+
+    Args:
+        path: The file or folder that is being written.
+
+    Raises:
+        MachineError: If the disk is full, a quota is spent, or writing is not allowed.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MachineError(
+                f"no space left while writing {path.name}",
+                f"in folder {path.parent}",
+                "Free some space and run the same command again; finished work is kept.",
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+            raise MachineError(
+                f"cannot write {path}",
+                f"the system says: {os.strerror(error.errno)}",
+                "Choose another folder with --work or --out, or change its permissions.",
+            ) from None
+        raise
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file that takes the name ``path`` only when written whole.
+
+    Args:
+        path: Final name. Its folder is created.
+        mode: "wb" or "w" (UTF-8).
+
+    Raises:
+        MachineError: If the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that takes the name ``path`` only when filled.
+
+    A folder already at ``path`` is replaced.
+
+    Args:
+        path: Final name.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    with explain_os_errors(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented UTF-8 JSON, atomically, with a final newline."""
+    with atomic_write(path, "w") as stream:
+        json.dump(value, stream, ensure_ascii=False, indent=2, default=str)
+        stream.write("\n")
+
+
+def read_json(path: Path, made_by: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+        made_by: The command that writes it, for the error message.
+
+    Raises:
+        DataError: If the file is missing or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", todo=f"Run `{made_by}` first.") from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read", str(error), f"Run `{made_by}` to write it again.") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is not a JSON object", todo=f"Run `{made_by}` again.")
+    return value
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left under temporary names in ``folder``."""
+    for path in folder.glob(".tmp-*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process; the lock goes with the process, even when killed.
+
+    Raises:
+        RunConflictError: If another process holds it.
+    """
+    with explain_os_errors(folder / ".lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / ".lock").open("a+b")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunConflictError(
+                f"{folder} is in use by another xraytk process",
+                todo="Wait for it to end, or choose another folder with --out.",
+            ) from None
+        yield

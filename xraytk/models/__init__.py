@@ -1,0 +1,1 @@
+"""Nouns of the models: vision transformer, report decoder and tokenizers, weights."""

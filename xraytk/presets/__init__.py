@@ -1,0 +1,1 @@
+"""Presets: one TOML file a scale, with a table per verb."""

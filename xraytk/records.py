@@ -1,0 +1,175 @@
+"""What passes from room to room.
+
+Letters for shapes, everywhere the same: B batch, H W pixels, C classes, N patches, K kept,
+L text tokens, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+VIEWS = ("PA", "AP", "LATERAL", "OTHER", "UNKNOWN")
+FRONTAL_VIEWS = ("PA", "AP", "UNKNOWN")
+"""Views for which lungs are looked for; an unknown view of a chest is most often frontal."""
+
+LANGUAGES = ("en", "zh")
+SPLITS = ("train", "val", "test")
+
+RESEARCH_NOTICE = {
+    "en": "Research software, not a medical device. AI-generated, not verified by a radiologist.",
+    "zh": "本软件仅供科研，非医疗器械。内容由人工智能生成，未经放射科医师审核。",
+}
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who a radiograph is of. Lives in memory only, and never prints itself.
+
+    ingest turns it into hashed ids and drops it. ``secrets`` are the texts of the header that
+    name the patient or the people around (names, ids, dates), to be scrubbed from reports.
+    """
+
+    patient_id: str = field(default="", repr=False)
+    study_uid: str = field(default="", repr=False)
+    sop_uid: str = field(default="", repr=False)
+    accession: str = field(default="", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(slots=True)
+class Radiograph:
+    """One projection image, decoded, in MONOCHROME2 sense (air dark, bone bright).
+
+    Args:
+        pixels: (H, W) uint16 over the full range 0..65535, at the source's resolution.
+        identity: Hidden; see `Identity`.
+        modality: "CR", "DX", or "" for a plain picture.
+        view: One of `VIEWS`.
+        spacing_mm: (row, column) spacing in the image plane; None when unknown.
+        bits_stored: Significant bits of the source, 8 to 16.
+        syntax: Transfer syntax UID, or "png", "jpeg", "tiff".
+        photometric: Photometric interpretation of the source.
+        voi: How the grey range was chosen: "lut", "linear", "linear_exact", "sigmoid",
+            "percentile" or "full".
+        sex: "M", "F", "O" or "".
+        age_years: Age at the study; None when unknown.
+        manufacturer: As stored.
+        split: A split given by a metadata table; "" to draw it from the patient's hash.
+        burned_in: True when the source says that text is burned into the pixels.
+    """
+
+    pixels: np.ndarray[Any, np.dtype[np.uint16]]
+    identity: Identity
+    modality: str = ""
+    view: str = "UNKNOWN"
+    spacing_mm: tuple[float, float] | None = None
+    bits_stored: int = 8
+    syntax: str = ""
+    photometric: str = "MONOCHROME2"
+    voi: str = "full"
+    sex: str = ""
+    age_years: float | None = None
+    manufacturer: str = ""
+    split: str = ""
+    burned_in: bool = False
+
+
+@dataclass(slots=True)
+class Batch:
+    """What the stream hands to a learner. All tensors are on the learner's device.
+
+    Args:
+        image: (B, 1, H, W) uint8; learners normalise it with `models.vit.normalise`.
+        valid: (B, H, W) bool, False where letterboxing padded.
+        lung: (B, H, W) bool, True inside the lung contour; all False when there is none.
+        has_contour: (B,) bool.
+        labels: (B, C) float32 in {0, 1}, NaN where unknown; C may be 0.
+        reports: For each language the B report texts, "" where there is none.
+        image_id: The B hashed ids.
+        patient_hash: The B hashed patients.
+        view: The B views.
+    """
+
+    image: Tensor
+    valid: Tensor
+    lung: Tensor
+    has_contour: Tensor
+    labels: Tensor
+    reports: dict[str, list[str]]
+    image_id: list[str]
+    patient_hash: list[str]
+    view: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy the tensors to a device."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("image", "valid", "lung", "has_contour", "labels")
+        }
+        return dataclasses.replace(self, **moved)
+
+
+@dataclass(slots=True)
+class Loss:
+    """What a learner returns.
+
+    Args:
+        total: Scalar to minimise.
+        parts: Scalars worth logging, detached.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    """What the training loop knows of an objective or a task: an ``nn.Module`` that has this."""
+
+    needs: frozenset[str]
+    encoder: nn.Module
+
+    def __call__(self, batch: Batch, rng: torch.Generator) -> Loss:
+        """Forward pass and loss of one (micro-)batch; chance comes from ``rng`` (CPU)."""
+        ...
+
+
+@dataclass(slots=True)
+class Prediction:
+    """What a task says of one image.
+
+    Args:
+        image_id: Hashed id.
+        patient_hash: Hashed patient, for intervals over patients.
+        text: Generated report, for report tasks.
+        scores: Probability per label, for classification.
+        reference: The truth it will be scored against: report text, or labels (NaN unknown).
+    """
+
+    image_id: str
+    patient_hash: str
+    text: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    reference: str | dict[str, float] = ""
+
+
+def as_plain(value: object) -> Any:
+    """Turn a Result (dataclass) into what JSON can hold; paths become text, NaN becomes None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): as_plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and value != value:
+        return None
+    return value
