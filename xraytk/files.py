@@ -64,12 +64,12 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         path: The file or folder that is being written.
 
     Raises:
-        MachineError: If the disk is full, a quota is spent, or writing is not allowed.
+        MachineError: If the disk is full, a quota or size limit is reached, or writing is not allowed.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise MachineError(
                 f"no space left while writing {path.name}",
                 f"in folder {path.parent}",

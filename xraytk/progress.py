@@ -68,6 +68,17 @@ class Lines:
         self._stream = stream or sys.stderr
         self._every_s = every_s
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to close."""
+
     def task(self, name: str, total: int | None, unit: str = "images") -> Task:
         """Start a task whose state is printed now and then, and at its end."""
         return _LineTask(name, total, unit, self._stream, self._every_s)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xraytk.data import pictures
+from xraytk.errors import DataError
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_png_is_lossless(tmp_path: Path, kind: type) -> None:
+    image = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (13, 17)).astype(kind)
+    pictures.write_png(tmp_path / "a.png", image)
+    back = pictures.read_png(tmp_path / "a.png")
+    assert back.dtype == kind
+    assert np.array_equal(back, image)
+
+
+def test_16_bit_maps_to_8_bit_at_both_ends_and_rounds() -> None:
+    image = np.array([[0, 128, 129, 32896, 65535]], np.uint16)
+    assert pictures.to_8bit(image).tolist() == [[0, 0, 1, 128, 255]]
+
+
+def test_broken_and_missing_pictures_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        pictures.read_png(tmp_path / "none.png")
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG....")
+    with pytest.raises(DataError, match="is broken"):
+        pictures.read_png(tmp_path / "bad.png")
+
+
+def test_sheet_has_a_place_for_every_tile() -> None:
+    tiles = [np.full((40, 30), 255, np.uint8), np.zeros((30, 40, 3), np.uint8), np.zeros((5, 5), np.uint16)]
+    sheet = pictures.montage(tiles, ["a", "b"], columns=2, tile_px=50)
+    assert sheet.shape == (2 * 68, 100, 3)
+    assert sheet[25, 25].tolist() == [255, 255, 255]
+    assert pictures.montage([], columns=2, tile_px=50).shape == (50, 50, 3)
+
+
+def test_polygons_are_drawn_where_they_lie() -> None:
+    square = {"x": [10, 30, 30, 10], "y": [10, 10, 30, 30]}
+    drawn = pictures.draw_polygons(np.zeros((40, 40), np.uint16), [square])
+    assert drawn[10, 20, 1] > 150 > drawn[10, 20, 0]
+    assert drawn[20, 20].tolist() == [0, 0, 0]

@@ -1,0 +1,457 @@
+"""The command line: flags to a Config, the verb's `run`, one summary.
+
+The only file that knows typer and rich. A command opens no file and loops over nothing, and
+imports its verb only when it is called, so that ``xraytk --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Annotated, Any, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import xraytk
+from xraytk.errors import InterruptedRunError, MachineError, XraytkError
+from xraytk.files import DEFAULT_WORK
+from xraytk.progress import Lines, describe
+from xraytk.records import RESEARCH_NOTICE, as_plain
+
+app = typer.Typer(
+    name="xraytk",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+    help=(
+        "From a folder of chest radiographs (DICOM) to a foundation model, reports in English and Chinese, "
+        "and diagnoses.\n\nThe verbs run one after the other in one workspace (--work, $XRAYTK_WORK, or "
+        "./xraytk-work): ingest, mask, shard, pretrain, finetune, evaluate, report. "
+        "`xraytk demo` walks the whole road on synthetic images.\n\n" + RESEARCH_NOTICE["en"]
+    ),
+)
+
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Worker processes; 0 chooses by cores.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu.")]
+Shards = Annotated[Path | None, typer.Argument(help="A shards folder; the workspace's by default.")]
+Name = Annotated[str | None, typer.Option(help="Name of the run's folder.")]
+Resume = Annotated[
+    str | None, typer.Option("--resume", help="auto (go on where a run stopped), never, or a checkpoint.")
+]
+Gpus = Annotated[int | None, typer.Option("--gpus", min=1, help="Processes, one a GPU (or --device cpu).")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimizer steps; overrides --epochs.")]
+Epochs = Annotated[float | None, typer.Option("--epochs", min=0.0, help="Passes over the training split.")]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Global batch: all processes together.")]
+Lr = Annotated[float | None, typer.Option("--lr", min=0.0, help="Peak learning rate.")]
+
+Work = Annotated[Path, typer.Option("--work", envvar="XRAYTK_WORK", help="The workspace all verbs share.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Write here instead of into the workspace.")]
+
+
+class Task(StrEnum):
+    """What a finetuned model does."""
+
+    report = "report"
+    classify = "classify"
+
+
+def _common(
+    preset: Annotated[str | None, typer.Option(help="A named scale: paper, tiny (CPU).")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with the verb's settings.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in optim.lr=1e-4. Repeatable."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as exactly one JSON object.")
+    ] = False,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print all settings as TOML and stop.")
+    ] = False,
+) -> None:
+    """The options that every verb has; only the signature is used."""
+
+
+def _verb(
+    config: str, example: str, show: Callable[[Any], None] | None = None
+) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., None]]:
+    """Make a command of a function that turns its flags into config keys.
+
+    Args:
+        config: "module:Class" of the verb's config.
+        example: Shown under the help.
+        show: Prints the result for people; aligned lines by default.
+    """
+
+    def decorate(flags_of: Callable[..., dict[str, Any]]) -> Callable[..., None]:
+        own = inspect.signature(flags_of, eval_str=True).parameters
+        shared = inspect.signature(_common, eval_str=True).parameters
+
+        @functools.wraps(flags_of)
+        def command(**given: Any) -> None:
+            common = {name: given.pop(name) for name in shared}
+            _run(config, flags_of(**given), show or _show, **common)
+
+        every = [*own.values(), *shared.values()]
+        command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in every}
+        app.command(epilog=f"Example: {example}")(command)
+        return command
+
+    return decorate
+
+
+def _run(
+    target: str,
+    flags: dict[str, Any],
+    show: Callable[[Any], None],
+    *,
+    preset: str | None,
+    config: Path | None,
+    sets: list[str] | None,
+    as_json: bool,
+    show_config: bool,
+) -> None:
+    """Build the config, run the verb, print its result; turn errors into exit codes."""
+    from xraytk import config as configs
+
+    verb, _, class_name = target.partition(":")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        module = importlib.import_module(f"xraytk.{verb}")
+        made = configs.load(
+            getattr(module, class_name), preset=preset, file=config, sets=sets or (), flags=flags
+        )
+        if show_config:
+            print(configs.to_toml(made), end="")
+            return
+        with _Bar() if sys.stderr.isatty() else Lines() as progress:
+            result = module.run(made, progress)
+        if as_json:
+            print(json.dumps(as_plain(result), ensure_ascii=False))
+        else:
+            show(result)
+    except XraytkError as error:
+        _fail(error, as_json)
+    except KeyboardInterrupt:
+        _fail(
+            InterruptedRunError(f"{verb} was interrupted", todo="Run the same command again to go on."),
+            as_json,
+        )
+    except MemoryError:
+        _fail(
+            MachineError(f"{verb} ran out of memory", todo="Use fewer --workers or a smaller batch."), as_json
+        )
+    except Exception as error:
+        _fail_unexpectedly(error, as_json)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(error: XraytkError, as_json: bool) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": str(error), "exit_code": error.exit_code}, ensure_ascii=False))
+    raise typer.Exit(error.exit_code)
+
+
+def _fail_unexpectedly(error: Exception, as_json: bool) -> None:
+    """Say where it happened without the exception's text, which could name a patient."""
+    if os.environ.get("XRAYTK_DEBUG"):
+        raise error
+    places = [
+        f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
+    ]
+    _fail(
+        XraytkError(
+            f"internal error, {type(error).__name__} at",
+            "\n".join(places[-6:]),
+            "Its text is withheld, as it may name a file or a patient; XRAYTK_DEBUG=1 shows all.\n"
+            "Please report this with the lines above.",
+        ),
+        as_json,
+    )
+
+
+class _Bar:
+    """Progress bars on a terminal, on standard error."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.fields[of]} {task.fields[unit]}"),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def task(self, name: str, total: int | None, unit: str = "images") -> _BarTask:
+        of = f"{total:,}" if total is not None else "?"
+        return _BarTask(self._bars, self._bars.add_task(name, total=total, of=of, unit=unit, facts=""))
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+
+class _BarTask:
+    def __init__(self, bars: Progress, number: TaskID) -> None:
+        self._bars, self._number = bars, number
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop_task(self._number)
+
+    def update(self, done: int, **facts: object) -> None:
+        self._bars.update(self._number, completed=done, facts="  ".join(describe(facts)))
+
+
+def _show(result: Any) -> None:
+    """Print a result as aligned "name  value" lines; empty ones are left out."""
+    console = Console(soft_wrap=True)
+    plain = as_plain(result)
+    wide = max(len(name) for name in plain)
+    for name, value in plain.items():
+        for i, line in enumerate(_lines(value)):
+            label = name.replace("_", " ") if i == 0 else ""
+            console.print(f"{label:<{wide}}  {line}", markup=False, highlight=False)
+
+
+def _lines(value: Any) -> list[str]:
+    if value is None or value in ("", [], {}):
+        return []
+    if isinstance(value, dict):
+        if any(isinstance(v, dict | list) for v in value.values()):
+            return [f"{k}: {', '.join(_lines(v))}" for k, v in value.items()]
+        return [", ".join(f"{k} {_lines(v)[0]}" for k, v in value.items() if _lines(v))]
+    if isinstance(value, list):
+        return [str(v) for v in value]
+    if isinstance(value, float):
+        return [f"{value:.4g}"]
+    return [f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)]
+
+
+def _show_report(result: Any) -> None:
+    """Print the report, then what a reader must know of it."""
+    console = Console(soft_wrap=True)
+    for line in result.lines():
+        console.print(line, markup=False, highlight=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"xraytk {xraytk.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
+@_verb("ingest:IngestConfig", "xraytk ingest ./dicoms --reports reports.csv --labels labels.csv")
+def ingest(
+    source: Annotated[Path, typer.Argument(help="Folder, file or zip of DICOM, or of PNG/JPEG/TIFF.")],
+    reports: Annotated[
+        Path | None, typer.Option(help="CSV or JSONL of reports, keyed by file, accession or study UID.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV or JSONL of labels, keyed likewise.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV about plain pictures: file, patient, view, sex, age, split.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Secret key of the hashed ids; made once, kept outside the output.")
+    ] = None,
+    max_px: Annotated[int | None, typer.Option(min=32, help="Long side at most, in pixels.")] = None,
+    workers: Workers = None,
+    work: Work = DEFAULT_WORK,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Turn a folder of radiographs into clean, de-identified, documented training images."""
+    return locals()
+
+
+@_verb("mask:MaskConfig", "xraytk mask --overlays 200")
+def mask(
+    source: Annotated[
+        Path | None, typer.Argument(help="An ingest folder; the workspace's by default.")
+    ] = None,
+    overlays: Annotated[int | None, typer.Option(min=0, help="How many overlay pictures to write.")] = None,
+    workers: Workers = None,
+    work: Work = DEFAULT_WORK,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Find the lungs of every frontal image; flag what looks wrong."""
+    return locals()
+
+
+@_verb("shard:ShardConfig", "xraytk shard --verify")
+def shard(
+    source: Annotated[
+        Path | None, typer.Argument(help="An ingest folder; the workspace's by default.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="A masks folder; the workspace's by default.")] = None,
+    max_samples: Annotated[int | None, typer.Option(min=1, help="Images a shard.")] = None,
+    verify: Annotated[
+        bool | None, typer.Option("--verify", help="Only check the shards against the index.")
+    ] = None,
+    workers: Workers = None,
+    work: Work = DEFAULT_WORK,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Pack images, contours, reports and labels into tar shards with an index."""
+    return locals()
+
+
+@_verb(
+    "pretrain:PretrainConfig",
+    "xraytk pretrain --preset tiny    or    xraytk pretrain --preset paper --gpus 8",
+)
+def pretrain(
+    shards: Shards = None,
+    name: Name = None,
+    objective: Annotated[str | None, typer.Option(help="mae, or package.module:Class of your own.")] = None,
+    resume: Resume = None,
+    init: Annotated[Path | None, typer.Option(help="Start from these weights (not a resume).")] = None,
+    gpus: Gpus = None,
+    device: Device = None,
+    steps: Steps = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    lr: Lr = None,
+    workers: Workers = None,
+    work: Work = DEFAULT_WORK,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Pretrain an encoder: masked autoencoder with masking that follows the lungs."""
+    return _training(locals())
+
+
+@_verb("finetune:FinetuneConfig", "xraytk finetune report --preset tiny")
+def finetune(
+    task: Annotated[Task, typer.Argument(help="report (English and Chinese) or classify (diseases).")],
+    shards: Shards = None,
+    name: Name = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Pretraining run or weights; the workspace's by default.")
+    ] = None,
+    resume: Resume = None,
+    gpus: Gpus = None,
+    device: Device = None,
+    steps: Steps = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    lr: Lr = None,
+    workers: Workers = None,
+    work: Work = DEFAULT_WORK,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Train a model that writes reports, or one that names diseases, from the pretrained encoder."""
+    return _training({**locals(), "task": task.value})
+
+
+def _training(flags: dict[str, Any]) -> dict[str, Any]:
+    """Put the flags that belong to the tables [optim] and [machine] there."""
+    flags["optim.lr"] = flags.pop("lr")
+    for name in ("gpus", "device", "workers"):
+        flags[f"machine.{name}"] = flags.pop(name)
+    return flags
+
+
+@_verb("evaluate:EvaluateConfig", "xraytk evaluate")
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(help="A finetuned run; all of the workspace's by default.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="test (once, at the end), val or train.")] = None,
+    bootstrap: Annotated[
+        int | None, typer.Option(min=0, help="Resamples over patients for intervals.")
+    ] = None,
+    work: Work = DEFAULT_WORK,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Score finetuned runs on images they never saw, with intervals over patients."""
+    return locals()
+
+
+@_verb("report:ReportConfig", "xraytk report image.dcm --lang zh", _show_report)
+def report(
+    image: Annotated[Path, typer.Argument(help="One radiograph: DICOM, PNG, JPEG or TIFF.")],
+    lang: Annotated[str | None, typer.Option(help="en or zh.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A finetuned report run; else the workspace's, else ours.")
+    ] = None,
+    work: Work = DEFAULT_WORK,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Write a report for one radiograph. Research only: never for a patient."""
+    return locals()
+
+
+@_verb("wrap:WrapConfig", "xraytk wrap ./pngs ./dicoms --metadata about.csv")
+def wrap(
+    source: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG or TIFF radiographs, or one of them.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the DICOM files.")],
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV about the pictures: file, patient, sex, age, view, modality.")
+    ] = None,
+    bits: Annotated[int | None, typer.Option(min=8, max=16, help="Stored bits.")] = None,
+    workers: Workers = None,
+) -> dict[str, Any]:
+    """Wrap public PNG/JPEG radiographs as DX DICOM, so that a data set can walk the whole road."""
+    return locals()
+
+
+@_verb("demo:DemoConfig", "xraytk demo", _show_report)
+def demo(
+    out: Annotated[Path | None, typer.Argument(help="Folder to work in; ./xraytk-demo by default.")] = None,
+    patients: Annotated[int | None, typer.Option(min=8, help="Phantom patients to make.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed, other phantoms.")] = None,
+    workers: Workers = None,
+) -> dict[str, Any]:
+    """Walk the whole road on synthetic radiographs, in minutes, on a laptop."""
+    return locals()
+
+
+def main() -> None:
+    """Entry point of the ``xraytk`` command."""
+    if os.environ.get("XRAYTK_WORK") == "":
+        del os.environ["XRAYTK_WORK"]
+    app()

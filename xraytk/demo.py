@@ -1,0 +1,156 @@
+"""The whole road on synthetic radiographs: what a new user runs first.
+
+Every stage is the verb itself with the preset ``tiny``; nothing here is done in another way.
+Run again, each stage goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xraytk import config as configs
+from xraytk import evaluate, finetune, ingest, mask, pretrain, report, shard
+from xraytk.data import synthetic
+from xraytk.errors import UsageError
+from xraytk.files import Workspace
+from xraytk.progress import Progress, Silent, duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoConfig:
+    """Settings of the demo.
+
+    Args:
+        out: Folder to work in.
+        patients: Phantom patients; most have one image, some have two.
+        seed: Of the phantoms.
+        size_px: Long side of the phantoms.
+        workers: Processes for the data stages; 0 chooses by cores.
+        pretrain_steps: Optimizer steps; 0 takes the preset's.
+        finetune_steps: Optimizer steps of each finetuning; 0 takes the preset's.
+    """
+
+    out: Path = Path("xraytk-demo")
+    patients: int = 160
+    seed: int = 0
+    size_px: int = 640
+    workers: int = 0
+    pretrain_steps: int = 0
+    finetune_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.patients < 8:
+            raise UsageError(
+                f"patients must be at least 8, found {self.patients}", "three splits by patient need some"
+            )
+        if not 64 <= self.size_px <= 4096:
+            raise UsageError(f"size_px must be in 64..4096, found {self.size_px}")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo made."""
+
+    out: Path
+    seconds: dict[str, float]
+    stages: dict[str, Any]
+    image: Path
+    reports: dict[str, Any]
+    look_at: list[Path] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the demo's outcome for a person to read."""
+        out = [""]
+        for made in self.reports.values():
+            out += [*made.lines(), ""]
+        out.append("Time: " + ", ".join(f"{name} {duration(s)}" for name, s in self.seconds.items()))
+        out.append("Look at:")
+        out += [f"  {path}" for path in self.look_at]
+        out.append(f"Next: XRAYTK_WORK={self.out / 'work'} xraytk report {self.image} --lang zh")
+        return out
+
+
+def run(config: DemoConfig, progress: Progress | None = None) -> DemoResult:
+    """Make phantoms and take them from DICOM to two reports.
+
+    Args:
+        config: Settings.
+        progress: Where to report to.
+
+    Returns:
+        What each stage returned, the reports, and the pictures worth looking at.
+    """
+    progress = progress or Silent()
+    work = Workspace(config.out / "work")
+    seconds: dict[str, float] = {}
+    stages: dict[str, Any] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        seconds[name] = round(time.monotonic() - began, 1)
+
+    with stage("phantoms"):
+        archive = synthetic.write_archive(
+            config.out / "dicoms",
+            patients=config.patients,
+            seed=config.seed,
+            size_px=config.size_px,
+            workers=config.workers,
+            progress=progress,
+        )
+    with stage("ingest"):
+        stages["ingest"] = ingest.run(
+            ingest.IngestConfig(
+                source=archive.folder,
+                work=work.root,
+                reports=archive.reports,
+                labels=archive.labels,
+                key=config.out / "key",
+                workers=config.workers,
+            ),
+            progress,
+        )
+    with stage("mask"):
+        stages["mask"] = mask.run(mask.MaskConfig(work=work.root, workers=config.workers), progress)
+    with stage("shard"):
+        stages["shard"] = shard.run(shard.ShardConfig(work=work.root, workers=config.workers), progress)
+    with stage("pretrain"):
+        flags = {"work": work.root, "steps": config.pretrain_steps or None}
+        stages["pretrain"] = pretrain.run(
+            configs.load(pretrain.PretrainConfig, preset="tiny", flags=flags), progress
+        )
+    for task in ("report", "classify"):
+        with stage(f"finetune {task}"):
+            flags = {"work": work.root, "task": task, "steps": config.finetune_steps or None}
+            stages[f"finetune {task}"] = finetune.run(
+                configs.load(finetune.FinetuneConfig, preset="tiny", flags=flags), progress
+            )
+    with stage("evaluate"):
+        stages["evaluate"] = evaluate.run(evaluate.EvaluateConfig(work=work.root), progress)
+    image = archive.example
+    with stage("report"):
+        reports = {
+            lang: report.run(report.ReportConfig(image=image, lang=lang, work=work.root), progress)
+            for lang in ("en", "zh")
+        }
+    return DemoResult(config.out, seconds, stages, image, reports, _pictures(work))
+
+
+def _pictures(work: Workspace) -> list[Path]:
+    """Pictures and pages of a workspace, in the order of the road."""
+    wanted = [
+        work.ingest / "contact-sheet.png",
+        work.masks / "contact-sheet.png",
+        *sorted((work.runs / "pretrain" / "figures").glob("reconstruction-*.png"))[-1:],
+        *sorted(work.runs.glob("*/figures/*.png")),
+        *sorted(work.runs.glob("*/*.html")),
+    ]
+    first = dict.fromkeys(p for p in wanted if p.exists())
+    return [p for p in first if "reconstruction-" not in p.name or p in wanted[2:3]]
