@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+VERBS = ["ingest", "mask", "shard", "pretrain", "finetune", "evaluate", "report", "wrap", "demo"]
+
+
+def xraytk(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "xraytk", *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300
+    )
+
+
+def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from xraytk.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pydicom', 'transformers', 'timm', 'pyarrow', 'cv2'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for verb in VERBS:
+        assert f" {verb} " in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_has_an_example_and_the_common_options(verb: str) -> None:
+    done = xraytk(verb, "--help")
+    assert done.returncode == 0
+    assert f"Example: xraytk {verb}" in done.stdout
+    for option in ("--preset", "--config", "--set", "--json", "--show-config"):
+        assert option in done.stdout
+
+
+def test_version_is_that_of_the_package() -> None:
+    import xraytk as package
+
+    assert xraytk("--version").stdout == f"xraytk {package.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["bogus"], ["ingest"], ["ingest", "x", "--bogus"], ["finetune", "dance"], ["mask", "--workers", "-1"]],
+)
+def test_wrong_words_exit_with_2(words: list[str]) -> None:
+    assert xraytk(*words).returncode == 2
+
+
+def test_unknown_key_exits_with_2_and_names_the_nearest(tmp_path: Path) -> None:
+    done = xraytk("ingest", tmp_path, "--set", "worker=1")
+    assert done.returncode == 2
+    assert "did you mean workers?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_verbs_without_their_input_exit_with_3_and_name_the_verb_before(tmp_path: Path) -> None:
+    for verb, before in [
+        (["mask"], "xraytk ingest"),
+        (["shard"], "xraytk ingest"),
+        (["pretrain", "--preset", "tiny"], "xraytk shard"),
+        (["evaluate"], "xraytk finetune"),
+    ]:
+        done = xraytk(*verb, "--work", tmp_path / "none", cwd=tmp_path)
+        assert done.returncode == 3, (verb, done.stderr)
+        assert before in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("none/runs/*")), "nothing half-made is left"
+
+
+def test_json_gives_exactly_one_object_even_for_an_error(tmp_path: Path) -> None:
+    done = xraytk("mask", "--json", "--work", tmp_path)
+    made = json.loads(done.stdout)
+    assert made["exit_code"] == done.returncode == 3
+    assert "xraytk ingest" in made["error"]
+
+
+def test_show_config_prints_toml_that_reads_back(tmp_path: Path) -> None:
+    import tomllib
+
+    done = xraytk("pretrain", "--preset", "paper", "--lr", "0.5", "--show-config")
+    made = tomllib.loads(done.stdout)
+    assert made["vit"]["image_px"] == 1280
+    assert made["vit"]["patch_px"] == 64
+    assert made["vit"]["depth"] == 24
+    assert made["optim"]["lr"] == 0.5
+    (tmp_path / "mine.toml").write_text(done.stdout)
+    assert xraytk("pretrain", "--config", tmp_path / "mine.toml", "--show-config").stdout == done.stdout
+
+
+def test_an_internal_error_withholds_its_text(tmp_path: Path) -> None:
+    code = (
+        "import sys, types; from xraytk import cli\n"
+        "import xraytk.mask as verb\n"
+        "def run(config, progress): raise RuntimeError('Doe^Jane')\n"
+        "verb.run = run\n"
+        "cli.app(['mask'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "internal error, RuntimeError" in done.stderr
+    assert "Doe" not in done.stderr + done.stdout
