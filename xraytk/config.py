@@ -100,7 +100,9 @@ def _build(cls: type, tree: Mapping[str, Any], prefix: str, problems: list[str])
             if not isinstance(value, Mapping):
                 problems.append(f"{dotted} is a table, found {value!r}")
                 continue
-            values[key] = _build(cast(type, kind), value, f"{dotted}.", problems)
+            table = _defaults(known[key])  # the field's own, which need not be those of its class
+            merge(table, value)
+            values[key] = _build(cast(type, kind), table, f"{dotted}.", problems)
         else:
             try:
                 values[key] = _convert(value, kind)
@@ -119,6 +121,13 @@ def _build(cls: type, tree: Mapping[str, Any], prefix: str, problems: list[str])
     except UsageError as error:
         problems.append(str(error))
         return None
+
+
+def _defaults(nested: dataclasses.Field[Any]) -> dict[str, Any]:
+    """Default of a field that holds a dataclass, as plain values; {} when it has none."""
+    if nested.default_factory is not dataclasses.MISSING:
+        return to_dict(nested.default_factory())
+    return {} if nested.default is dataclasses.MISSING else to_dict(nested.default)
 
 
 def _convert(value: Any, kind: Any) -> Any:

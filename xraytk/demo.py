@@ -134,7 +134,10 @@ def run(config: DemoConfig, progress: Progress | None = None) -> DemoResult:
             )
     with stage("evaluate"):
         stages["evaluate"] = evaluate.run(evaluate.EvaluateConfig(work=work.root), progress)
-    image = archive.example
+    new = synthetic.write_archive(
+        config.out / "new-patient", patients=1, seed=config.seed + 1, size_px=config.size_px
+    )
+    image = min(path for path in new.folder.rglob("*") if path.is_file())
     with stage("report"):
         reports = {
             lang: report.run(report.ReportConfig(image=image, lang=lang, work=work.root), progress)

@@ -191,3 +191,13 @@ def folder_lock(folder: Path) -> Iterator[None]:
                 todo="Wait for it to end, or choose another folder with --out.",
             ) from None
         yield
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Checkpoint folders ``step-00001234`` of a run folder, oldest first; [] when there is none."""
+    return sorted(p.parent for p in run.glob("step-[0-9]*/state.json"))
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """Updates done when a checkpoint folder was written, from its name."""
+    return int(checkpoint.name.removeprefix("step-"))

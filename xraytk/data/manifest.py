@@ -97,9 +97,21 @@ def write_table(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]
     Returns:
         The number of rows.
     """
-    table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
+    return write_whole(path, pa.Table.from_pylist([dict(r) for r in rows], schema=schema))
+
+
+def write_whole(path: Path, table: pa.Table) -> int:
+    """Write a table of one of this module's schemas, as `write_table` does.
+
+    Args:
+        path: The file.
+        table: Its chunks do not matter.
+
+    Returns:
+        The number of rows.
+    """
     with atomic_write(path) as stream:
-        pq.write_table(table, stream, compression="zstd")
+        pq.write_table(table.combine_chunks(), stream, compression="zstd")
     return int(table.num_rows)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,9 +37,12 @@ def decode_png(data: bytes) -> Gray:
     Raises:
         ValueError: If the bytes are not a whole grey picture.
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    if image is None or image.ndim != 2:
-        raise ValueError("not a whole grey PNG")
+    try:
+        image: Gray = imagecodecs.png_decode(data)  # OpenCV would write its complaints to stderr
+    except (imagecodecs.PngError, ValueError):
+        raise ValueError("not a whole grey PNG") from None
+    if image.ndim != 2:
+        raise ValueError("not a grey PNG")
     return image
 
 

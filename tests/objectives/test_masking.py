@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from xraytk.objectives.masking import (
+    draw,
+    hidden_patches,
+    paper_rectangle,
+    released_rectangle,
+    share_map,
+)
+
+RELEASED = {  # grid: patches inside, outside, kept inside, kept outside
+    14: (63, 133, 3, 19),
+    16: (80, 176, 4, 26),
+    20: (130, 270, 6, 40),
+    24: (180, 396, 9, 59),
+    28: (252, 532, 12, 79),
+    32: (320, 704, 16, 105),
+    40: (500, 1100, 25, 165),
+    80: (2000, 4400, 100, 660),
+}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def everywhere(shape: tuple[int, ...]) -> Tensor:
+    return torch.ones(shape, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("grid", RELEASED)
+def test_the_released_rectangle_keeps_the_counts_of_the_release(grid: int) -> None:
+    n_in, n_out, keep_in, keep_out = RELEASED[grid]
+    share = released_rectangle(grid).expand(2, -1)
+    assert (int(share[0].sum()), int((share[0] == 0).sum())) == (n_in, n_out)
+    ids = draw(share, everywhere((2, grid * grid)), 0.95, 0.85, generator())
+    assert ids.shape == (2, keep_in + keep_out)
+    assert share.gather(1, ids).sum(1).tolist() == [keep_in, keep_in]
+
+
+def test_the_released_rectangle_is_off_centre_as_released() -> None:
+    rows, cols = released_rectangle(20).view(20, 20).nonzero().T
+    assert (int(rows.min()), int(rows.max()), int(cols.min()), int(cols.max())) == (6, 15, 3, 15)
+
+
+def test_the_paper_rectangle_is_centred_and_covers_five_sixteenths() -> None:
+    share = paper_rectangle(20).view(20, 20)
+    assert torch.equal(share, share.flip(0))
+    torch.testing.assert_close(share, share.flip(1))
+    assert float(share.sum()) == pytest.approx(0.5 * 0.625 * 400)
+
+
+def test_every_policy_is_a_share_map() -> None:
+    lungs = torch.rand(3, 16, generator=generator())
+    has_contour = torch.tensor([True, False, True])
+    assert not share_map("random", lungs, has_contour).any()
+    assert torch.equal(share_map("rect-paper", lungs, has_contour)[2], paper_rectangle(4))
+    assert torch.equal(share_map("rect-released", lungs, has_contour)[0], released_rectangle(4))
+    mixed = share_map("contour", lungs, has_contour)
+    assert torch.equal(mixed[0], lungs[0])
+    assert torch.equal(mixed[1], paper_rectangle(4))  # no contour: the rectangle
+
+
+def test_random_masking_hides_the_outer_ratio() -> None:
+    ids = draw(torch.zeros(1, 400), everywhere((1, 400)), 0.95, 0.85, generator())
+    assert ids.shape == (1, 60)
+
+
+def test_two_images_of_a_batch_are_drawn_apart_and_a_seed_repeats() -> None:
+    share = released_rectangle(20).expand(2, -1)
+    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, generator(3))
+    assert not torch.equal(ids[0], ids[1])
+    assert torch.equal(ids, draw(share, everywhere((2, 400)), 0.95, 0.85, generator(3)))
+
+
+def test_every_patch_of_a_region_is_as_likely() -> None:
+    share = released_rectangle(8)
+    rng = generator()
+    counts = torch.zeros(64)
+    for _ in range(60):
+        ids = draw(share.expand(50, -1), everywhere((50, 64)), 0.8, 0.5, rng)
+        counts += torch.bincount(ids.flatten(), minlength=64)
+    rates = counts / 3000
+    inside, outside = rates[share > 0], rates[share == 0]
+    assert inside.std() < 0.02
+    assert outside.std() < 0.02
+    assert float(inside.mean()) < float(outside.mean())
+
+
+@st.composite
+def batches(make: st.DrawFn) -> tuple[Tensor, Tensor, float, float, int]:
+    b, n, seed = make(st.integers(1, 5)), make(st.integers(4, 150)), make(st.integers(0, 2**31))
+    rng = generator(seed)
+    share = torch.rand(b, n, generator=rng) ** make(st.sampled_from([0.2, 1.0, 5.0]))
+    valid = torch.rand(b, n, generator=rng) < make(st.sampled_from([0.3, 0.8, 1.1]))
+    valid[:, :2] = True
+    outside = make(st.floats(0, 0.95))
+    return share, valid, make(st.floats(outside, 0.99)), outside, seed
+
+
+@given(batches())
+@settings(deadline=None, max_examples=200)
+def test_the_law_of_context_aware_masking(case: tuple[Tensor, Tensor, float, float, int]) -> None:
+    share, valid, inside, outside, seed = case
+    ids = draw(share, valid, inside, outside, generator(seed))
+    hidden = hidden_patches(ids, valid)
+    assert ids.shape[0] == share.shape[0]
+    assert ids.shape[1] >= 1  # equal K, by the shape
+    assert bool((ids.diff(dim=1) > 0).all())  # no patch twice
+    assert bool(valid.gather(1, ids).all())  # padding never
+    assert bool(hidden.any(1).all())  # something to predict in every image
+    assert torch.equal(hidden.sum(1), valid.sum(1) - ids.shape[1])
+    within, without = valid & (share >= 0.5), valid & (share < 0.5)
+    for i in range(len(share)):
+        n_in, n_out = int(within[i].sum()), int(without[i].sum())
+        if n_in and n_out:
+            hidden_in = int((hidden & within)[i].sum()) / n_in
+            hidden_out = int((hidden & without)[i].sum()) / n_out
+            assert hidden_in >= hidden_out - 1e-9
+
+
+def test_images_with_larger_lungs_show_more_of_them() -> None:
+    share = torch.zeros(2, 400)
+    share[0, :60] = 1
+    share[1, :200] = 1
+    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, generator())
+    assert share.gather(1, ids).sum(1).tolist() == [
+        2,
+        10,
+    ]  # K = (54 + 40) / 2 = 47; floor(3 * 47 / 54); its own 10

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xraytk import demo
+from xraytk.errors import UsageError
+
+
+@pytest.mark.slow
+def test_the_whole_road_ends_in_two_reports_and_pictures(tmp_path: Path) -> None:
+    config = demo.DemoConfig(
+        out=tmp_path / "demo", patients=30, size_px=160, workers=1, pretrain_steps=3, finetune_steps=3
+    )
+    result = demo.run(config)
+    text = "\n".join(result.lines())
+    assert "not a medical device" in text
+    assert "非医疗器械" in text
+    assert {"contact-sheet.png", "loss.png"} <= {p.name for p in result.look_at}
+    assert all(p.exists() for p in result.look_at)
+    again = demo.run(config)
+    assert again.stages["ingest"].images == result.stages["ingest"].images
+    assert [r.text for r in again.reports.values()] == [r.text for r in result.reports.values()]
+
+
+def test_too_few_patients_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least 8"):
+        demo.DemoConfig(patients=3)

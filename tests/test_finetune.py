@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from xraytk import config as configs
+from xraytk import finetune, pretrain
+from xraytk.errors import DataError, InterruptedRunError, RunConflictError, UsageError
+from xraytk.files import read_json
+from xraytk.progress import Silent
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    one, other = load_file(a / "best" / "model.safetensors"), load_file(b / "best" / "model.safetensors")
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with shards and a tiny pretraining."""
+    from conftest import SHAPE_VIT, write_shapes
+
+    work = write_shapes(tmp_path_factory.mktemp("work"), {"train": 16, "val": 4})
+    tree = {
+        "work": str(work),
+        "vit": SHAPE_VIT,
+        "data": {"image_px": 32, "fit": "stretch"},
+        "options": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
+        "batch": 8,
+        "steps": 2,
+        "machine": {"device": "cpu"},
+    }
+    pretrain.run(configs.build(pretrain.PretrainConfig, tree))
+    return work
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_the_encoder_and_the_fit_come_from_the_workspaces_pretraining(
+    work: Path, shapes: SimpleNamespace
+) -> None:
+    notes = Notes()
+    config = shapes.config(work, "classify", init="", steps=1, freeze="encoder", encoder={})
+    result = finetune.run(config, notes)
+    facts = read_json(result.run / "best" / "config.json", "")
+    assert facts["facts"]["data"] == {"image_px": 32, "fit": "stretch"}
+    assert facts["model"]["encoder"]["width"] == 32
+    assert any(note.startswith("encoder: ") and "pretrain" in note for note in notes.notes)
+    made = load_file(result.run / "best" / "model.safetensors")
+    pretrained = load_file(work / "runs" / "pretrain" / "step-00000002" / "model.safetensors")
+    for name in made:
+        if name.startswith("encoder."):
+            torch.testing.assert_close(made[name], pretrained[name], rtol=0, atol=0)
+
+
+def test_an_encoder_of_another_shape_is_refused(
+    work: Path, shapes: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = work / "runs" / "pretrain" / "step-00000002"
+    weights = load_file(run / "model.safetensors")
+    del weights["encoder.norm.weight"]
+    from safetensors.torch import save_file
+
+    header = {
+        "xraytk.encoder_prefix": "encoder.",
+        "xraytk.encoder": json.dumps({**shapes.vit, "channels": 1}),
+    }
+    save_file(weights, tmp_path / "broken.safetensors", header)
+    with pytest.raises(DataError, match=r"1 missing: norm\.weight"):
+        finetune.run(shapes.config(work, "report", init=str(tmp_path / "broken.safetensors"), name="x"))
+    wide = {**shapes.vit, "width": 64}
+    save_file(weights, tmp_path / "wide.safetensors", {**header, "xraytk.encoder": json.dumps(wide)})
+    with pytest.raises(DataError, match="mis-shaped"):
+        finetune.run(shapes.config(work, "report", init=str(tmp_path / "wide.safetensors"), name="y"))
+    assert not (work / "runs" / "x" / "best").exists()
+
+
+def test_without_a_pretraining_the_message_says_what_to_do(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"(?s)xraytk pretrain.*--init none"):
+        finetune.run(shapes.config(tmp_path, "report", init=""))
+
+
+def test_a_report_model_learns_and_the_best_state_is_exported(finetuned: Path) -> None:
+    best = read_json(finetuned / "runs" / "report" / "best" / "config.json", "")
+    assert best["task"] == "report"
+    assert best["facts"]["validation"]["score"] > 0.95
+    assert (finetuned / "runs" / "report" / "best" / "tokenizer.json").is_file()
+    assert (finetuned / "runs" / "report" / "figures" / "loss.png").is_file()
+
+
+def test_thresholds_are_fitted_on_the_validation_split_and_stored(finetuned: Path) -> None:
+    facts = read_json(finetuned / "runs" / "classify" / "best" / "config.json", "")["facts"]
+    assert facts["fitted_on"] == "val"
+    assert set(facts["thresholds"]) == {"Top", "Left", "Never"}
+    assert facts["thresholds"]["Never"] == 0.5
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    work: Path, shapes: SimpleNamespace, tmp_path: Path
+) -> None:
+    whole = finetune.run(shapes.config(work, "report", steps=30, name="whole"))
+    config = shapes.config(work, "report", steps=30, name="stopped")
+
+    class StopAt(Silent):
+        def task(self, name: str, total: int | None, unit: str = "images"):  # type: ignore[no-untyped-def]
+            task = super().task(name, total, unit)
+            update = task.update
+
+            def counted(done: int, **facts: object) -> None:
+                update(done, **facts)
+                if done == 20:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            task.update = counted  # type: ignore[method-assign]
+            return task
+
+    with pytest.raises(InterruptedRunError):
+        finetune.run(config, StopAt())
+    assert not (config.folder / "best").exists()
+    finetune.run(config)
+    assert same_weights(whole.run, config.folder)
+
+
+def test_another_config_in_the_same_run_is_refused(work: Path, shapes: SimpleNamespace) -> None:
+    finetune.run(shapes.config(work, "classify", steps=1, name="other"))
+    with pytest.raises(RunConflictError, match=r"optim\.lr"):
+        finetune.run(shapes.config(work, "classify", steps=1, name="other", optim={"lr": 1e-3}))
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(work: Path, shapes: SimpleNamespace) -> None:
+    losses = []
+    for gpus in (1, 2):
+        config = shapes.config(work, "classify", steps=2, name=f"of{gpus}", log_every=1)
+        machine = dataclasses.replace(config.machine, gpus=gpus, micro_batch=4)
+        done = finetune.run(dataclasses.replace(config, machine=machine))
+        losses.append((done.first_loss, done.last_loss))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_language_without_reports_is_left_out(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    from xraytk import shard
+    from xraytk.data import manifest
+
+    work = shapes.write(tmp_path, {"train": 8})
+    rows = [{"image_id": f"{i:016x}", "en": "Clear.", "zh": ""} for i in range(4)]
+    manifest.write_table(work / "ingest" / "reports.parquet", manifest.REPORTS, rows)
+    shard.run(shard.ShardConfig(work=work, workers=1))
+    notes = Notes()
+    result = finetune.run(shapes.config(work, "report", steps=2), notes)
+    assert read_json(result.run / "best" / "config.json", "")["model"]["langs"] == ["en"]
+    assert "0 of 8 training images have a report in zh" in notes.notes
+    assert any("no validation split" in note for note in notes.notes)
+    assert result.best_step == 2
+
+
+def test_values_out_of_range_are_refused(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    for key, value in (("langs", ["fr"]), ("batch", 0), ("epochs", 0.0), ("name", "a/b")):
+        with pytest.raises(UsageError, match=key):
+            shapes.config(tmp_path, "report", **{"steps": 0, key: value})

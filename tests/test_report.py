@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from xraytk import report
+from xraytk.errors import DataError
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A square in the top right quarter, as a PNG whose name is a person's."""
+    image = np.full((256, 256), 60, np.uint8)
+    image[24:104, 152:232] = 210
+    path = tmp_path / "Doe^Jane.png"
+    cv2.imwrite(str(path), image)
+    return path
+
+
+@pytest.mark.parametrize(("lang", "wanted"), [("en", "Left nodule."), ("zh", "左肺结节。")])
+def test_the_users_run_writes_the_report_in_the_language_asked_for(
+    finetuned: Path, picture: Path, tmp_path: Path, lang: str, wanted: str
+) -> None:
+    made = report.run(report.ReportConfig(image=picture, lang=lang, work=finetuned, out=tmp_path / "out"))
+    assert made.text == wanted
+    assert made.image_id == hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
+    assert made.findings["Top"] > 0.5 > made.findings["Left"]
+    assert made.model.startswith("your run report, step ")
+    assert "phantom" not in made.notice
+    assert "体模" not in made.notice
+    text, tree = made.files
+    assert wanted in text.read_text(encoding="utf-8")
+    assert made.notice in text.read_text(encoding="utf-8")
+    assert json.loads(tree.read_text(encoding="utf-8"))["text"] == wanted
+    assert "Jane" not in text.read_text(encoding="utf-8") + tree.read_text(encoding="utf-8") + str(made)
+
+
+def test_the_default_model_writes_both_languages_and_says_what_it_is(picture: Path, tmp_path: Path) -> None:
+    for lang, word in (("en", "phantoms only"), ("zh", "体模")):
+        made = report.run(report.ReportConfig(image=picture, lang=lang, work=tmp_path / "none"))
+        assert made.text
+        assert made.model == "default model trained on phantoms"
+        assert word in made.notice
+        assert made.findings == {}
+        assert made.files == ()
+        assert made.notice in made.lines()
+
+
+def test_the_default_model_is_small_and_documented() -> None:
+    folder = report.default_model()
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Apache-2.0" in card
+    assert "phantom" in card
+
+
+def test_what_is_no_radiograph_is_refused_without_its_name(finetuned: Path, tmp_path: Path) -> None:
+    bad = {"Doe^Jane.txt": b"Jane Doe was here, and here is more of the text", "Doe^Empty.dcm": b""}
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            report.run(report.ReportConfig(image=tmp_path / name, work=finetuned))
+        assert "Doe" not in str(caught.value)
+        assert "Jane" not in str(caught.value)
+    for missing in (tmp_path / "Doe^Nobody.dcm", tmp_path):
+        with pytest.raises(DataError, match="the image"):
+            report.run(report.ReportConfig(image=missing, work=finetuned))
+
+
+def test_a_run_of_another_task_is_refused(finetuned: Path, picture: Path) -> None:
+    run = finetuned / "runs" / "classify"
+    with pytest.raises(DataError, match="another task"):
+        report.run(report.ReportConfig(image=picture, work=finetuned, run=run))
+
+
+def test_a_model_whose_weights_do_not_fit_is_refused(finetuned: Path, picture: Path, tmp_path: Path) -> None:
+    best = finetuned / "runs" / "report" / "best"
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        (tmp_path / name).write_bytes((best / name).read_bytes())
+    tree = json.loads((tmp_path / "config.json").read_text())
+    tree["model"]["encoder"]["depth"] = 3
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="missing"):
+        report.run(report.ReportConfig(image=picture, work=finetuned, run=tmp_path))

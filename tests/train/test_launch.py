@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from toy_learner import ToyLearner, batches
+
+from xraytk import distributed
+from xraytk.errors import DataError, InterruptedRunError, MachineError, UsageError, XraytkError
+from xraytk.progress import Lines, Progress
+from xraytk.records import Batch, Loss
+from xraytk.train.journal import read
+from xraytk.train.launch import MachineConfig, launch
+from xraytk.train.loop import FitPlan, FitResult, fit
+
+TWO = MachineConfig(gpus=2, device="cpu", micro_batch=4)
+ONE = MachineConfig(gpus=1, device="cpu", micro_batch=4)
+
+
+@dataclass(frozen=True)
+class Job:
+    folder: Path
+    machine: MachineConfig
+    poison: int = -1
+    slow: bool = False
+
+
+class Poisoned(ToyLearner):
+    def __init__(self, poison: int) -> None:
+        super().__init__()
+        self.poison = poison
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+        loss = super().forward(batch, rng)
+        bad = f"{self.poison:016x}" in batch.image_id
+        return Loss(loss.total * (float("inf") if bad else 1.0))
+
+
+def work(job: Job, progress: Progress) -> FitResult:
+    progress.note(f"rank {distributed.rank()} of {distributed.world()}")
+    plan = FitPlan(steps=10_000 if job.slow else 6, batch=8, log_every=1, machine=job.machine)
+    return fit(Poisoned(job.poison), batches, plan, job.folder, config={}, name="toy", progress=progress)
+
+
+def fail(job: Job, progress: Progress) -> None:
+    if distributed.rank() == 1:
+        raise DataError("shard 3 is not whole", "found 1, wanted 2", "Run it again.")
+    distributed.barrier()
+
+
+def die(job: Job, progress: Progress) -> None:
+    if distributed.rank() == 1:
+        os._exit(9)
+    distributed.barrier()
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    said = io.StringIO()
+    launch(work, Job(tmp_path / "one", ONE), ONE)
+    result = launch(work, Job(tmp_path / "two", TWO), TWO, Lines(said))
+    assert result.steps == 6
+    assert "rank 0 of 2" in said.getvalue()
+    assert "rank 1" not in said.getvalue()
+    assert "toy  6/6 steps" in said.getvalue()
+    one, two = (
+        torch.tensor([[line["loss"], line["grad_norm"]] for line in read(tmp_path / name / "log.jsonl")])
+        for name in ("one", "two")
+    )
+    torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_both_processes_stop_when_one_is_not_finite(tmp_path: Path) -> None:
+    job = Job(tmp_path, TWO, poison=8 * 2 + 7)  # third step, last image: rank 1 sees it
+    with pytest.raises(XraytkError, match="not finite at step 3"):
+        launch(work, job, TWO)
+    assert [line["step"] for line in read(tmp_path / "log.jsonl")] == [1, 2]
+
+
+@pytest.mark.slow
+def test_sigterm_reaches_the_processes_which_save(tmp_path: Path) -> None:
+    def stop_when_running() -> None:
+        for _ in range(600):
+            if read(tmp_path / "log.jsonl"):
+                break
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_running, daemon=True).start()
+    with pytest.raises(InterruptedRunError, match="everything is saved"):
+        launch(work, Job(tmp_path, TWO, slow=True), TWO)
+    assert len(list(tmp_path.glob("step-*/state.json"))) == 1
+
+
+@pytest.mark.slow
+def test_an_error_of_one_process_is_the_error_of_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        launch(fail, Job(tmp_path, TWO), TWO)
+    assert str(caught.value) == "shard 3 is not whole\n  found 1, wanted 2\n  Run it again."
+
+
+def test_a_process_that_dies_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="process 1 ended without a word"):
+        launch(die, Job(tmp_path, TWO), TWO)
+
+
+def test_a_device_that_is_not_there_is_said() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without CUDA")
+    with pytest.raises(MachineError, match="8 GPUs asked for\n  torch sees 0"):
+        launch(fail, Job(Path(), ONE), MachineConfig(gpus=8, device="cuda"))
+
+
+def test_a_machine_that_cannot_be_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"machine\.gpus is 0"):
+        MachineConfig(gpus=0)

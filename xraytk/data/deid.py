@@ -1,0 +1,142 @@
+"""De-identification: the key, keyed hashes, and the split of a patient.
+
+Ids are the first 16 hexadecimal digits of an HMAC-SHA256: without the key nobody can test a
+guessed patient id against them, and with it the same patient keeps the same id in every run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets as random_bytes
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from xraytk.errors import DataError, MachineError, UsageError
+from xraytk.files import explain_os_errors
+from xraytk.records import SPLITS
+
+_KEY_BYTES = 32
+
+
+def key_path(path: Path | None = None) -> Path:
+    """Where the key lies: ``path``, else $XRAYTK_KEY, else the user's configuration folder."""
+    if path is not None:
+        return Path(path)
+    named = os.environ.get("XRAYTK_KEY", "")
+    if named:
+        return Path(named)
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    return (Path(folder) if folder else Path.home() / ".config") / "xraytk" / "key"
+
+
+def load_key(path: Path | None = None, *, outside: Path | None = None) -> bytes:
+    """Load the key of the hashes; make it (32 random bytes, mode 0600) where there is none.
+
+    Args:
+        path: The key file; None takes the default of `key_path`.
+        outside: A folder in which the key must not lie: the output, which may be given away.
+
+    Returns:
+        32 bytes.
+
+    Raises:
+        UsageError: If the key lies inside ``outside``.
+        DataError: If others may read it, or it is not 64 hexadecimal digits.
+        MachineError: If it cannot be read or made.
+
+    Source:
+        Ours: the key never enters an output folder, a log or a message.
+    """
+    file = key_path(path)
+    if outside is not None and file.resolve().is_relative_to(outside.resolve()):
+        raise UsageError(
+            "the key lies inside the output folder",
+            "whoever is given the folder could undo the hashes",
+            "Choose another place with --key or $XRAYTK_KEY.",
+        )
+    try:
+        mode, text = _read_key(file)
+    except FileNotFoundError:
+        _make_key(file)
+        mode, text = _read_key(file)
+    if stat.S_IMODE(mode) & 0o077:
+        raise DataError(
+            f"the key {file} may be read by others",
+            f"its mode is {stat.S_IMODE(mode):04o}, wanted 0600",
+            f"Run `chmod 600 {file}`.",
+        )
+    digits = text.strip()
+    if not re.fullmatch(rb"[0-9a-fA-F]{%d}" % (2 * _KEY_BYTES), digits):
+        raise DataError(
+            f"the key {file} is not a key",
+            f"wanted {2 * _KEY_BYTES} hexadecimal digits",
+            "Bring back the key that was there, or name a file that does not exist to make a new one.",
+        )
+    return bytes.fromhex(digits.decode())
+
+
+def _read_key(file: Path) -> tuple[int, bytes]:
+    try:
+        with file.open("rb") as stream:
+            return os.fstat(stream.fileno()).st_mode, stream.read(4 * _KEY_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise MachineError(f"the key {file} cannot be read", os.strerror(error.errno or 0)) from None
+
+
+def _make_key(file: Path) -> None:
+    """Make the key; of several processes that try at once, one wins and all use its key."""
+    temporary = file.with_name(f".tmp-{os.getpid()}-{random_bytes.token_hex(4)}-key")
+    with explain_os_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(number, "w") as stream:
+                stream.write(random_bytes.token_hex(_KEY_BYTES) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(temporary, file)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def hashed(key: bytes, kind: str, value: str) -> str:
+    """Keyed hash of a value.
+
+    Args:
+        key: From `load_key`.
+        kind: What the value is ("image", "patient", "study", ...), so that equal texts of
+            different kinds have different hashes.
+        value: The text.
+
+    Returns:
+        The first 16 hexadecimal digits of HMAC-SHA256(key, "kind:value").
+    """
+    message = f"{kind}:{value}".encode("utf-8", "surrogatepass")
+    return hmac.new(key, message, hashlib.sha256).hexdigest()[:16]
+
+
+def split_of(patient_hash: str, shares: Sequence[float] = (0.8, 0.1, 0.1)) -> str:
+    """Draw a patient's split; all images of a patient share it, in every run.
+
+    Args:
+        patient_hash: 16 hexadecimal digits; uniform, since it is keyed.
+        shares: Of train, val and test; they sum to 1.
+
+    Returns:
+        "train", "val" or "test".
+
+    Source:
+        Ours: a function of the hash alone, so that new patients move nobody.
+    """
+    place = (int(patient_hash, 16) >> 11) / 2.0**53  # in [0, 1), exact
+    if place < shares[0]:
+        return SPLITS[0]
+    return SPLITS[1] if place < shares[0] + shares[1] else SPLITS[2]

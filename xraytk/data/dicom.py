@@ -1,0 +1,175 @@
+"""Bytes of a file to a radiograph, or a reason why not.
+
+The road of one image: sniff, parse, check that it is a chest radiograph, decode, grey.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import struct
+import warnings
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+from pydicom.uid import UID
+
+from xraytk.data import header
+from xraytk.data.decode import decode
+from xraytk.data.grey import to_grey
+from xraytk.data.plain import kind_of, read_picture
+from xraytk.data.refused import REASONS, Refused
+from xraytk.records import Radiograph
+
+__all__ = ["REASONS", "Refused", "read_radiograph", "resize_long_side"]
+
+_IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+
+
+def read_radiograph(data: bytes) -> Radiograph:
+    """Read a chest radiograph out of a file's bytes.
+
+    DICOM with or without preamble and file meta information, or a PNG, JPEG or TIFF picture;
+    told apart by content.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The radiograph at the source's resolution, air dark and bone bright.
+
+    Raises:
+        Refused: With a reason of `REASONS`; it never carries a text of the header.
+
+    Source:
+        DICOM PS3.10 7.1 (file), PS3.3 C.7.6.3, C.8.1 (CR), C.8.11 (DX).
+    """
+    if not data:
+        raise Refused("empty")
+    if data[128:132] != b"DICM":
+        kind = kind_of(data)
+        if kind:
+            return read_picture(data, kind)
+        if not _looks_like_dataset(data):
+            raise Refused("not-dicom")
+    with _silence():
+        try:
+            return _read_dataset(_parse(data))
+        except (Refused, MemoryError):
+            raise
+        except Exception as error:  # pydicom converts values late: any access may meet a broken one
+            raise Refused("broken-header", type(error).__name__) from None
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep pydicom from quoting the header in warnings and in the log."""
+    log = logging.getLogger("pydicom")
+    was, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = was
+
+
+def _read_dataset(ds: Dataset) -> Radiograph:
+    _check(ds)
+    syntax = _syntax_of(ds)
+    pixels, voi = to_grey(decode(ds, syntax), ds)
+    return Radiograph(
+        pixels=pixels,
+        identity=header.identity(ds),
+        modality=header.modality(ds),
+        view=header.view(ds),
+        spacing_mm=header.spacing_mm(ds),
+        bits_stored=int(ds.get("BitsStored") or ds.BitsAllocated),
+        syntax=syntax,
+        photometric=header.text(ds, "PhotometricInterpretation"),
+        voi=voi,
+        sex=header.sex(ds),
+        age_years=header.age_years(ds),
+        manufacturer=header.text(ds, "Manufacturer"),
+        burned_in=header.text(ds, "BurnedInAnnotation").upper() == "YES",
+    )
+
+
+def resize_long_side(pixels: NDArray[np.uint16], px: int) -> NDArray[np.uint16]:
+    """Shrink an image so that its long side is at most ``px``; never enlarge it.
+
+    The window has been applied before this averages. The two do not commute: a window clips,
+    and the mean of clipped values is not the clipped mean. Windowing first keeps what a
+    radiologist sees at full resolution, so that a metal clip or the open beam, clipped to
+    white or black, bleeds no more into its neighbours than on the screen.
+
+    Args:
+        pixels: (H, W) uint16.
+        px: Longest side wanted.
+
+    Returns:
+        (h, w) uint16 of the same aspect ratio, averaged over areas.
+
+    Source:
+        Ours.
+    """
+    height, width = pixels.shape
+    scale = px / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint16)
+
+
+def _looks_like_dataset(data: bytes) -> bool:
+    """Whether bytes without preamble begin with an element of group 0002 or 0008."""
+    if len(data) < 16:
+        return False
+    for order in "<>":
+        group, _ = struct.unpack_from(f"{order}HH", data)
+        if group not in (0x0002, 0x0008):
+            continue
+        if data[4:6].isalpha() and data[4:6].isupper():
+            return True
+        if struct.unpack_from(f"{order}I", data, 4)[0] <= 1024:
+            return True
+    return False
+
+
+def _parse(data: bytes) -> Dataset:
+    try:
+        return dcmread(io.BytesIO(data), force=True)
+    except EOFError:
+        raise Refused("truncated", "header") from None
+
+
+def _check(ds: Dataset) -> None:
+    """Refuse what is no chest radiograph for display, before its pixels cost anything."""
+    modality = header.modality(ds)
+    if modality and modality not in header.MODALITIES:
+        raise Refused("wrong-modality", modality if modality in header.KNOWN_MODALITIES else "")
+    if not ds.get("PixelData"):
+        raise Refused("truncated" if "Rows" in ds else "no-pixels")
+    if not modality:
+        raise Refused("wrong-modality", "none")
+    if header.is_elsewhere(ds):
+        raise Refused("not-chest")
+    if header.text(ds, "PresentationIntentType").upper() == "FOR PROCESSING":
+        raise Refused("for-processing")
+
+
+def _syntax_of(ds: Dataset) -> str:
+    """Transfer syntax of the file meta information, else what the parser found."""
+    found = header.text(getattr(ds, "file_meta", Dataset()), "TransferSyntaxUID")
+    if found:
+        return found
+    implicit, little = ds.original_encoding
+    syntax = UID(_IMPLICIT if implicit else _EXPLICIT if little else _BIG)
+    if not hasattr(ds, "file_meta"):
+        raise Refused("broken-header")
+    ds.file_meta.TransferSyntaxUID = syntax
+    return syntax

@@ -1,0 +1,197 @@
+"""Scrubbing: what the header says of people is blanked in the reports.
+
+It knows the header only, so it is a safety net, and no replacement for a de-identified report.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+HOLE = "___"
+"""What stands where an identifier stood; the convention of the public report collections."""
+
+_LATIN = r"0-9A-Za-z\u00c0-\u024f\u0300-\u036f\u0370-\u04ff"  # a word ends where none of these follows
+_CJK = r"\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\u3040-\u30ff"
+_WORD = re.compile(f"[{_LATIN}]+|[{_CJK}]")
+_IS_CJK = re.compile(f"[{_CJK}]")
+_NAME_GAP = re.compile(r"[\s,.^'·・-]*")
+_TITLES = ("医生", "医师", "主任", "教授", "先生", "女士", "护士", "技师", "某")
+_LONGEST_CJK_NAME = 4
+_SHORTEST_ID = 3
+_COMMON = (
+    "an and are as at be but by do for go had has he her his if in is it may me my no nor not of on or "
+    "own she so the to up us was we who yet you dr md mr mrs ms prof "
+    "chest clear heart high large left long low lung mid mild new normal old rib ribs right small"
+)
+_COMMON_WORDS = frozenset(_COMMON.split())
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+_MONTH = (
+    r"(?P<name>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"(?:uary|ruary|ch|il|e|y|ust|t|tember|ober|ember)?\.?"
+)
+_NTH = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?P<y>\d{4}|\d{2})"
+_GAP = r"[\s,./-]{0,3}"
+_DATES = [
+    re.compile(rf"(?<![{_LATIN}])(?:{spelling})(?![{_LATIN}])", re.IGNORECASE)
+    for spelling in (
+        r"(?P<y>\d{4})\s?[-./]\s?(?P<m>\d{1,2})\s?[-./]\s?(?P<d>\d{1,2})",
+        r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})",
+        rf"(?P<m>\d{{1,2}})\s?[-./]\s?(?P<d>\d{{1,2}})\s?[-./]\s?{_YEAR}",
+        rf"(?P<d>\d{{1,2}})\s?[-./]\s?(?P<m>\d{{1,2}})\s?[-./]\s?{_YEAR}",
+        rf"{_MONTH}{_GAP}{_NTH}{_GAP}{_YEAR}",
+        rf"{_NTH}{_GAP}(?:of\s)?{_MONTH}{_GAP}{_YEAR}",
+        rf"{_MONTH}\s?{_NTH}",
+        rf"{_NTH}\s(?:of\s)?{_MONTH}",
+    )
+]
+_DATES.append(re.compile(r"(?<!\d)(?:(?P<y>\d{4})\s*年\s*)?(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*[日号]"))
+
+Date = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What to look for.
+
+    Args:
+        phrases: By their first word: the words, and for ids the exact gaps between them.
+        surnames: Single characters that go when a title follows.
+        dates: (year, month, day).
+    """
+
+    phrases: dict[str, list[tuple[tuple[str, ...], tuple[str, ...] | None]]] = field(default_factory=dict)
+    surnames: set[str] = field(default_factory=set)
+    dates: set[Date] = field(default_factory=set)
+
+    def add(self, words: Iterable[str], gaps: tuple[str, ...] | None = None) -> None:
+        sequence = tuple(words)
+        if sequence:
+            self.phrases.setdefault(sequence[0], []).append((sequence, gaps))
+
+
+def scrub(text: str, secrets: Iterable[str]) -> tuple[str, int]:
+    """Replace what the header says of the people by ``___``.
+
+    Names (DICOM person names too), ids and dates are looked for, whatever their case, as whole
+    words; dates in the spellings that reports use. Common words of reports that are also names
+    ("No", "He", "Long") go only as part of the full name: "No pneumothorax" must keep its
+    meaning.
+
+    Args:
+        text: A report.
+        secrets: Texts of the header: names, ids, dates (YYYYMMDD).
+
+    Returns:
+        The text, and the number of replacements.
+
+    Source:
+        Ours.
+    """
+    wanted = _Wanted()
+    for secret in secrets:
+        for group in unicodedata.normalize("NFC", secret).split("="):
+            _want(group.strip(), wanted)
+    spans = sorted(
+        {*_date_spans(text, wanted.dates), *_word_spans(text, wanted)}, key=lambda s: (s[0], -s[1])
+    )
+    out, count, at = [], 0, 0
+    for start, end in spans:
+        if start >= at:
+            out += [text[at:start], HOLE]
+            count += 1
+            at = end
+        elif end > at:  # two finds overlap: one hole for both
+            at = end
+    return "".join([*out, text[at:]]), count
+
+
+def _want(group: str, wanted: _Wanted) -> None:
+    """Add one text of the header."""
+    found = list(_WORD.finditer(group))
+    words = [_plain(m[0]) for m in found]
+    if any(c.isdigit() for c in group):
+        if sum(len(w) for w in words) >= _SHORTEST_ID:
+            wanted.add(words, tuple(group[a.end() : b.start()] for a, b in pairwise(found)))
+        if date := re.fullmatch(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})(?:\d{6}.*)?", group):
+            wanted.dates.add((int(date[1]), int(date[2]), int(date[3])))
+        if "^" not in group:
+            return
+    parts = [p for p in re.split(r"[\s^,;]+", group) if p and not any(c.isdigit() for c in p)]
+    if _IS_CJK.search(group):
+        _want_cjk_name(parts, wanted)
+    else:
+        _want_name([_plain(p) for p in parts], wanted, apart="^" in group)
+
+
+def _want_cjk_name(parts: list[str], wanted: _Wanted) -> None:
+    """A Chinese, Japanese or Korean name: whole, its longer parts, a surname before a title.
+
+    A surname of one character stands inside ordinary words (张 in 扩张), so it goes only with
+    a title behind it.
+    """
+    whole = "".join(parts)
+    for text in {whole, *parts}:
+        if len(text) > 1:
+            wanted.add(_plain(m[0]) for m in _WORD.finditer(text))
+    if whole and len(whole) <= _LONGEST_CJK_NAME:
+        wanted.surnames.add(whole[0])
+
+
+def _want_name(parts: list[str], wanted: _Wanted, *, apart: bool) -> None:
+    """Words in letters: the whole in both orders, and if ``apart`` each of two letters or more.
+
+    Only person names, which "^" betrays, are taken apart: the words of an institution's name
+    ("Chest Hospital") are needed in reports.
+    """
+    parts = [p for p in parts if _WORD.search(p)]
+    if len(parts) > 1:
+        for order in (parts, parts[::-1]):
+            wanted.add(m[0] for p in order for m in _WORD.finditer(p))
+            wanted.add(["".join(order)])
+    for part in parts if apart or len(parts) == 1 else ():
+        if len(part) > 1 and part not in _COMMON_WORDS:
+            wanted.add(m[0] for m in _WORD.finditer(part))
+
+
+def _plain(word: str) -> str:
+    """A word as it is compared: lower case, without accents; numbers without leading zeros."""
+    if word.isdigit():
+        return word.lstrip("0")
+    apart = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(c for c in apart if not unicodedata.combining(c))
+
+
+def _word_spans(text: str, wanted: _Wanted) -> Iterator[tuple[int, int]]:
+    """Spans of the wanted phrases, the longest at each word."""
+    found = list(_WORD.finditer(text))
+    words = [_plain(m[0]) for m in found]
+    for i, word in enumerate(words):
+        best = 0
+        for phrase, gaps in wanted.phrases.get(word, ()):
+            last = i + len(phrase) - 1
+            if last < len(words) and tuple(words[i : last + 1]) == phrase and len(phrase) > best:
+                between = [text[found[k].end() : found[k + 1].start()] for k in range(i, last)]
+                if tuple(between) == gaps or (gaps is None and all(map(_NAME_GAP.fullmatch, between))):
+                    best = len(phrase)
+        if best:
+            yield found[i].start(), found[i + best - 1].end()
+        elif word in wanted.surnames and text.startswith(_TITLES, found[i].end()):
+            yield found[i].span()
+
+
+def _date_spans(text: str, dates: set[Date]) -> Iterator[tuple[int, int]]:
+    """Spans that spell one of the dates; two digits of the year will do, or none."""
+    for spelling in _DATES if dates else ():
+        for found in spelling.finditer(text):
+            parts = found.groupdict()
+            month = int(parts["m"]) if parts.get("m") else _MONTHS.index(parts["name"].lower()) + 1
+            day, year = int(parts["d"]), parts.get("y")
+            for y, m, d in dates:
+                if (m, d) == (month, day) and (not year or int(year) in (y, y % 100)):
+                    yield found.span()

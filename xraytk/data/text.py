@@ -1,0 +1,324 @@
+"""Reports, labels and facts that come with images, as users' tables hold them.
+
+Reports: columns ``en`` and ``zh`` (or the like), or one text column whose language is seen
+from its script. Labels: a column per label (1, 0, blank, -1 for uncertain), or ``label`` and
+``value``, or one column of names separated by "|". Metadata: facts that plain pictures lack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xraytk.data.deid import hashed
+from xraytk.data.sheet import KEY_COLUMNS, Lookup, Sheet, grouped, plain_name, read_sheet
+from xraytk.errors import DataError
+from xraytk.records import SPLITS
+
+_EN = ("en", "reporten", "english", "enreport", "englishreport")
+_ZH = ("zh", "reportzh", "chinese", "zhreport", "chinesereport", "中文报告", "中文")
+_ANY = ("report", "text", "reporttext", "caption", "报告", "报告内容")
+_FINDINGS = ("findings", "finding", "检查所见", "影像所见", "影像表现", "所见")
+_IMPRESSION = ("impression", "impressions", "conclusion", "诊断意见", "影像诊断", "诊断结论", "印象")
+_PIPED = ("labels", "findinglabels", "label", "标签")
+_VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
+_UNCERTAIN = ("-1", "-1.0", "uncertain")
+_FACTS = {
+    "patient": ("patient", "patientid", "subject", "subjectid", "病人", "患者"),
+    "view": ("view", "viewposition", "projection", "体位"),
+    "sex": ("sex", "gender", "patientsex", "patientgender", "性别"),
+    "age": ("age", "ageyears", "patientage", "年龄"),
+    "split": ("split", "subset", "fold"),
+    "spacing": ("spacing", "spacingmm", "pixelspacing", "pixelspacingmm"),
+}
+_VIEWS = {"pa": "PA", "ap": "AP", "lateral": "LATERAL", "lat": "LATERAL", "l": "LATERAL", "ll": "LATERAL"}
+_VIEWS |= {"rl": "LATERAL", "正位": "PA", "后前位": "PA", "前后位": "AP", "侧位": "LATERAL", "other": "OTHER"}
+_SEXES = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O", "other": "O"}
+_SPLITS = {**{s: s for s in SPLITS}, "training": "train", "valid": "val", "validation": "val"}
+_SPLITS |= {"validate": "val", "dev": "val", "testing": "test"}
+LabelValues = dict[str, float | None]
+_CJK_LETTERS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report in up to two languages; "" where there is none."""
+
+    en: str = field(default="", repr=False)
+    zh: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a labels table holds.
+
+    Args:
+        table: For each key the known labels, 0 or 1.
+        names: All labels, sorted.
+        uncertain: Values left out because the table says -1, or says 0 and 1 of the same image.
+        ignored: Columns taken neither as key nor as label.
+    """
+
+    table: Lookup[dict[str, float]]
+    names: tuple[str, ...]
+    uncertain: int
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a metadata table says of an image; "" and None where it says nothing.
+
+    Args:
+        patient_hash: Keyed hash.
+        view: One of `records.VIEWS`.
+        sex: "M", "F", "O".
+        age_years: Years.
+        split: "train", "val", "test".
+        spacing_mm: (row, column).
+    """
+
+    patient_hash: str = ""
+    view: str = ""
+    sex: str = ""
+    age_years: float | None = None
+    split: str = ""
+    spacing_mm: tuple[float, float] | None = None
+
+
+def language_of(text: str) -> str:
+    """Tell a text's language: "zh" if a fifth of its letters or more are Chinese, else "en".
+
+    Source:
+        Ours: Chinese reports hold some Latin abbreviations, English ones no Chinese at all.
+    """
+    chinese = len(_CJK_LETTERS.findall(text))
+    letters = sum(c.isalpha() for c in text)
+    return "zh" if letters and chinese >= 0.2 * letters else "en"
+
+
+def read_reports(path: Path, key: bytes) -> Lookup[Report]:
+    """Read a table of reports.
+
+    Args:
+        path: CSV or JSONL.
+        key: Of the hashes.
+
+    Raises:
+        DataError: If it has no key column or no text column, or cannot be read.
+    """
+    sheet = read_sheet(path)
+    explicit = {"en": sheet.place(_EN), "zh": sheet.place(_ZH)}
+    free = [i for i in (sheet.place(_ANY),) if i is not None]
+    if not free:
+        free = [i for i in (sheet.place(_FINDINGS), sheet.place(_IMPRESSION)) if i is not None]
+    if not free and explicit == {"en": None, "zh": None}:
+        raise sheet.lacks("a text column: en, zh, report, text, or findings and impression")
+
+    def value_of(number: int, row: tuple[str, ...]) -> Report:
+        texts = {lang: _tidy(row[i]) if i is not None else "" for lang, i in explicit.items()}
+        text = _joined([_tidy(row[i]) for i in free])
+        if text and not texts[language_of(text)]:
+            texts[language_of(text)] = text
+        return Report(**texts)
+
+    entries = grouped(sheet, value_of, _merge_reports)
+    return Lookup(entries, key)
+
+
+def _merge_reports(old: Report, new: Report) -> Report | None:
+    for a, b in ((old.en, new.en), (old.zh, new.zh)):
+        if a and b and a != b:
+            return None
+    return Report(en=old.en or new.en, zh=old.zh or new.zh)
+
+
+def _tidy(text: str) -> str:
+    """One line, without control characters and doubled blanks."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Findings and impression as one text, each ended by a full stop."""
+    out = ""
+    for part in filter(None, parts):
+        zh = language_of(part) == "zh"
+        ended = part if part[-1] in ".。!?！？;；" else part + ("。" if zh else ".")
+        out += ended if zh or not out else " " + ended
+    return out if len([p for p in parts if p]) > 1 else next(filter(None, parts), "")
+
+
+def read_labels(path: Path, key: bytes) -> Labels:
+    """Read a table of labels, in any of its three forms.
+
+    Args:
+        path: CSV or JSONL.
+        key: Of the hashes.
+
+    Raises:
+        DataError: If it has no key column or no label, or cannot be read.
+    """
+    sheet = read_sheet(path)
+    keys = {index for _, index in sheet.key_columns()}
+    name_at, value_at, piped_at = sheet.place(("label",)), sheet.place(("value",)), sheet.place(_PIPED)
+    reader: _Wide | _Long | _Piped
+    if name_at is not None and value_at is not None:
+        reader = _Long(sheet, name_at, value_at)
+    elif piped_at is not None:
+        reader = _Piped(sheet, piped_at)
+    else:
+        reader = _Wide(sheet, keys)
+    value_of: Callable[[int, tuple[str, ...]], LabelValues] = reader.values
+    groups = grouped(sheet, value_of, _merge_labels)
+    merged = list(groups)
+    contradictions = sum(v is None for _, _, values in merged for v in (values or {}).values())
+    entries = [
+        (kind, cell, {name: v for name, v in (values or {}).items() if v is not None})
+        for kind, cell, values in merged
+    ]
+    names = tuple(sorted({name for _, _, value in entries for name in value}))
+    if not names:
+        raise sheet.lacks("labels: columns of 0 and 1, or label and value, or names separated by |")
+    ignored = tuple(c for i, c in enumerate(sheet.columns) if i not in keys | reader.used)
+    return Labels(Lookup(entries, key), names, reader.uncertain + contradictions, ignored)
+
+
+def _merge_labels(old: LabelValues, new: LabelValues) -> LabelValues | None:
+    """Labels of one key from two rows; None where they contradict each other."""
+    clash = {name: None for name in old.keys() & new.keys() if old[name] != new[name]}
+    return {**old, **new, **clash}
+
+
+class _Wide:
+    """A column per label: every column that holds nothing but 0, 1, -1 and blanks."""
+
+    def __init__(self, sheet: Sheet, keys: set[int]) -> None:
+        known = {n for names in (*_FACTS.values(), *KEY_COLUMNS.values()) for n in names}
+        self.uncertain = 0
+        self.used: set[int] = set()
+        self._columns = sheet.columns
+        for i in range(len(sheet.columns)):
+            cells = {row[i].strip().casefold() for row in sheet.rows} - {"", "nan"}
+            named = plain_name(sheet.columns[i]) in known or i in keys
+            if not named and cells & _VALUES.keys() and cells <= {*_VALUES, *_UNCERTAIN}:
+                self.used.add(i)
+
+    def values(self, number: int, row: tuple[str, ...]) -> LabelValues:
+        cells = {self._columns[i]: row[i].strip().casefold() for i in self.used}
+        self.uncertain += sum(cell in _UNCERTAIN for cell in cells.values())
+        return {name: _VALUES[cell] for name, cell in cells.items() if cell in _VALUES}
+
+
+class _Long:
+    """Columns ``label`` and ``value``: one row per image and label."""
+
+    def __init__(self, sheet: Sheet, name_at: int, value_at: int) -> None:
+        self.uncertain = 0
+        self.used = {name_at, value_at}
+        self._sheet, self._name_at, self._value_at = sheet, name_at, value_at
+
+    def values(self, number: int, row: tuple[str, ...]) -> LabelValues:
+        name, cell = _tidy(row[self._name_at]), row[self._value_at].strip().casefold()
+        if cell in _UNCERTAIN:
+            self.uncertain += 1
+        elif cell in _VALUES and name:
+            return {name: _VALUES[cell]}
+        elif cell not in ("", "nan"):
+            raise _wrong(self._sheet, number, self._value_at, "0, 1, -1 or nothing")
+        return {}
+
+
+class _Piped:
+    """One column of names separated by "|"; a label that is not named is absent (0)."""
+
+    def __init__(self, sheet: Sheet, at: int) -> None:
+        self.uncertain = 0
+        self.used = {at}
+        self._at = at
+        self._names = {name for row in sheet.rows for name in self._split(row)}
+
+    def _split(self, row: tuple[str, ...]) -> set[str]:
+        return {_tidy(name) for name in row[self._at].split("|")} - {""}
+
+    def values(self, number: int, row: tuple[str, ...]) -> LabelValues:
+        there = self._split(row)
+        return {name: float(name in there) for name in self._names} if there else {}
+
+
+def read_metadata(path: Path, key: bytes) -> Lookup[Facts]:
+    """Read a table of facts for plain pictures: patient, view, sex, age, split, spacing (mm).
+
+    Args:
+        path: CSV or JSONL.
+        key: Of the hashes.
+
+    Raises:
+        DataError: If it has no key column or none of the facts, a split is none of train, val
+            and test, a patient stands in two splits, or a spacing is not a length.
+    """
+    sheet = read_sheet(path)
+    at = {fact: i for fact, names in _FACTS.items() if (i := sheet.place(names)) is not None}
+    if not at:
+        raise sheet.lacks("facts: patient, view, sex, age, split or spacing")
+    splits: dict[str, tuple[str, int]] = {}
+
+    def value_of(number: int, row: tuple[str, ...]) -> Facts:
+        cells = {fact: row[i].strip() for fact, i in at.items()}
+        patient = cells.get("patient", "")
+        facts = Facts(
+            patient_hash=hashed(key, "patient", patient) if patient else "",
+            view=_view_of(cells.get("view", "")),
+            sex=_SEXES.get(cells.get("sex", "").casefold(), ""),
+            age_years=_age_of(cells.get("age", "")),
+            split=_SPLITS.get(cells.get("split", "").casefold(), ""),
+            spacing_mm=_spacing_of(cells.get("spacing", "")),
+        )
+        if cells.get("split") and not facts.split:
+            raise _wrong(sheet, number, at["split"], "train, val or test")
+        if cells.get("spacing") and facts.spacing_mm is None:
+            raise _wrong(sheet, number, at["spacing"], "one or two lengths in millimetres")
+        if patient and facts.split:
+            split, first = splits.setdefault(patient, (facts.split, number))
+            if split != facts.split:
+                raise DataError(
+                    f"table {sheet.name} has a patient in two splits",
+                    f"rows {first} and {number} say {split} and {facts.split}",
+                    "Give all images of a patient the same split.",
+                )
+        return facts
+
+    return Lookup(grouped(sheet, value_of, lambda a, b: a if a == b else None), key)
+
+
+def _wrong(sheet: Sheet, number: int, column: int, wanted: str) -> DataError:
+    return DataError(
+        f"table {sheet.name}, row {number}, column {sheet.columns[column]} has a wrong value",
+        f"wanted {wanted}",
+    )
+
+
+def _view_of(text: str) -> str:
+    word = re.split(r"[\s_-]", text.casefold())[0] if text else ""
+    return _VIEWS.get(text.casefold(), _VIEWS.get(word, "UNKNOWN" if word else ""))
+
+
+def _age_of(text: str) -> float | None:
+    """Years from "61", "61.5", or a DICOM age string such as "018M" (PS3.5 6.2, AS)."""
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*([ymwd岁]?)", text.casefold())
+    if found is None:
+        return None
+    per_year = {"m": 12.0, "w": 52.18, "d": 365.25}.get(found[2], 1.0)
+    return float(found[1]) / per_year
+
+
+def _spacing_of(text: str) -> tuple[float, float] | None:
+    parts = [p for p in re.split(r"[\\,;\s\[\]()xX*|]+", text) if p]
+    try:
+        numbers = [float(p) for p in parts]
+    except ValueError:
+        return None
+    if len(numbers) not in (1, 2) or not all(0 < n < 100 for n in numbers):
+        return None
+    return numbers[0], numbers[-1]

@@ -1,0 +1,382 @@
+"""``xraytk finetune``: a report model or a disease model from the pretrained encoder.
+
+The state with the best score on the validation split is exported to ``best/`` in the run
+folder when the training has ended; `evaluate` and `report` use that and nothing else, so the
+test split cannot be read by a run that is still training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from xraytk import distributed
+from xraytk.config import build, read_toml, to_dict
+from xraytk.data.stream import Stream, StreamConfig
+from xraytk.errors import DataError, UsageError
+from xraytk.files import DEFAULT_WORK, Workspace, checkpoints, folder_lock, read_json
+from xraytk.models.language import DecoderConfig
+from xraytk.models.tokens import Vocabulary
+from xraytk.models.vit import VitConfig
+from xraytk.models.weights import encoder_config, load_encoder, load_model
+from xraytk.progress import Progress
+from xraytk.records import LANGUAGES, Batch
+from xraytk.tasks import saved
+from xraytk.tasks.classification import ClassifyTask, HeadConfig
+from xraytk.tasks.reporting import ReportTask
+from xraytk.train.curves import draw_curves
+from xraytk.train.launch import MachineConfig, device_of, launch
+from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
+from xraytk.train.optim import OptimConfig
+from xraytk.train.run import prepare
+
+SCRATCH = Path("none")
+"""The value of ``init`` that means random weights."""
+VALIDATION_BATCH = 32
+
+Task = ReportTask | ClassifyTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneConfig:
+    """Settings of ``xraytk finetune``.
+
+    Args:
+        task: "report" or "classify".
+        work: The workspace.
+        shards: Shards folder; the workspace's by default.
+        init: Pretraining run, checkpoint folder or weights file; the workspace's run
+            "pretrain" by default; "none" starts from random weights.
+        out: Run folder; ``runs/<name>`` of the workspace by default.
+        name: Name of the run; the task's by default.
+        resume: "auto", "never" or a checkpoint.
+        langs: Languages to learn; those without a training report are left out.
+        data: Settings of the stream, over the pretraining's image size and fit.
+        encoder: Shape of the encoder when ``init`` is "none"; else the checkpoint says it.
+        decoder: Size of the report decoder.
+        head: Head of the classifier.
+        optim: Optimizer and schedule.
+        batch: Images of one update, over all processes.
+        epochs: How often every image is seen, when ``steps`` is 0.
+        steps: Updates; 0 takes them from ``epochs``.
+        seed: All chance comes from it.
+        freeze: "encoder" trains only what is new.
+        validate_every: Updates between validations; 0 for the end only.
+        validate_samples: Images of the validation split that are used while training.
+        save_every: Updates between checkpoints.
+        keep_last: Checkpoints that stay, besides the best.
+        log_every: Updates between lines of the log.
+        machine: Device, processes, precision.
+    """
+
+    task: Literal["report", "classify"] = "report"
+    work: Path = DEFAULT_WORK
+    shards: Path | None = None
+    init: Path | None = None
+    out: Path | None = None
+    name: str | None = None
+    resume: str = "auto"
+    langs: tuple[str, ...] = LANGUAGES
+    data: dict[str, Any] = field(default_factory=dict)
+    encoder: VitConfig = field(default_factory=VitConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-4, beta2=0.999, layer_decay=0.75))
+    batch: int = 64
+    steps: int = 0
+    epochs: float = 30.0
+    seed: int = 0
+    freeze: Literal["none", "encoder"] = "none"
+    validate_every: int = 500
+    validate_samples: int = 512
+    save_every: int = 500
+    keep_last: int = 1
+    log_every: int = 20
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        unknown = [lang for lang in self.langs if lang not in LANGUAGES]
+        if unknown or not self.langs:
+            raise UsageError(f"langs is {list(self.langs)}", f"wanted some of {', '.join(LANGUAGES)}")
+        for name in ("batch", "validate_samples"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", "wanted at least 1")
+        if self.steps < 0 or (self.steps == 0 and not self.epochs > 0):
+            raise UsageError(
+                f"steps is {self.steps} and epochs {self.epochs}",
+                "wanted steps of at least 1, or epochs above 0",
+            )
+        name = self.name or self.task
+        if "/" in name or name.startswith("."):
+            raise UsageError(f"name is {name!r}", "wanted a plain folder name")
+        self.plan(count=self.batch)
+
+    def plan(self, count: int) -> FitPlan:
+        """The loop's plan for ``count`` training images."""
+        return FitPlan(
+            steps=self.steps or math.ceil(self.epochs * count / max(1, self.batch)),
+            batch=self.batch,
+            optim=self.optim,
+            save_every=self.save_every,
+            keep_last=self.keep_last,
+            log_every=self.log_every,
+            validate_every=self.validate_every,
+            seed=self.seed,
+            machine=self.machine,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.out or Workspace(self.work).runs / (self.name or self.task)
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneResult:
+    """What came of it.
+
+    Args:
+        run: Run folder; the model is in its sub-folder ``best``.
+        task: "report" or "classify".
+        init: Where the encoder comes from; "" for random weights.
+        steps: Updates done.
+        samples: Images of the training split.
+        first_loss: First logged loss.
+        last_loss: Last logged loss.
+        best_step: Update whose state was kept; the last one without a validation split.
+        validation: Scores of the last validation.
+        img_per_s: Training speed.
+        seconds: Time of this call.
+    """
+
+    run: Path
+    task: str
+    init: str
+    steps: int
+    samples: int
+    first_loss: float
+    last_loss: float
+    best_step: int
+    validation: dict[str, float]
+    img_per_s: float
+    seconds: float
+
+
+def run(config: FinetuneConfig, progress: Progress | None = None) -> FinetuneResult:
+    """Finetune a task.
+
+    Args:
+        config: Settings.
+        progress: Where to report to.
+
+    Raises:
+        DataError: If there are no shards, reports or labels, or the weights do not fit.
+        RunConflictError: If the run folder is in use or holds a run of another config.
+        InterruptedRunError: After SIGTERM or SIGINT, when the state is saved.
+    """
+    return launch(_train, config, config.machine, progress)
+
+
+def resolve(config: FinetuneConfig) -> tuple[FinetuneConfig, Path | None]:
+    """Fill in what the checkpoint decides: shape of the encoder, size and fit of the images.
+
+    Returns:
+        The config that is saved with the run, and the checkpoint; None for random weights.
+
+    Raises:
+        DataError: If there is no pretraining to start from.
+    """
+    init, data = config.init, dict(config.data)
+    if init == SCRATCH:
+        stream = build(StreamConfig, {"image_px": config.encoder.image_px, **data}, "data.")
+        encoder = replace(config.encoder, image_px=stream.image_px)
+        return replace(config, data=to_dict(stream), encoder=encoder), None
+    if init is None:
+        init = Workspace(config.work).runs / "pretrain"
+        if not checkpoints(init):
+            raise DataError(
+                f"there is no pretraining to start from: {init} holds no checkpoint",
+                todo="Run `xraytk pretrain` first, give one with --init, or start from random weights "
+                "with --init none.",
+            )
+    encoder = encoder_config(init)
+    stream = build(StreamConfig, {"image_px": encoder.image_px, **_pretrained_fit(init), **data}, "data.")
+    encoder = replace(encoder, image_px=stream.image_px)
+    return replace(config, data=to_dict(stream), encoder=encoder), init
+
+
+def _pretrained_fit(init: Path) -> dict[str, Any]:
+    """How the pretraining put images into its square; {} when only weights are there."""
+    for folder in (init, init.parent):
+        if (folder / "config.toml").is_file():
+            data = read_toml(folder / "config.toml").get("data", {})
+            return {key: data[key] for key in ("image_px", "fit") if key in data}
+    return {}
+
+
+def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
+    """Body of the verb on one process."""
+    began = time.monotonic()
+    config, init = resolve(config)
+    with contextlib.ExitStack() as stack:
+        if distributed.is_main():
+            stack.enter_context(folder_lock(config.folder))
+        resume_from = prepare(config.folder, to_dict(config), config.resume)
+        learner = _learner(config, progress)
+        if resume_from is None:
+            _start(learner, init, progress)
+        train, val = _stream(config, "train", learner), _validation(config, learner, progress)
+        done = _fit(config, learner, train, val, resume_from, progress)
+        best = _export(config, learner, done, val)
+    return FinetuneResult(
+        run=config.folder,
+        task=config.task,
+        init=str(init or ""),
+        steps=done.steps,
+        samples=train.count,
+        first_loss=done.first_loss,
+        last_loss=done.last_loss,
+        best_step=best,
+        validation=done.validation,
+        img_per_s=done.img_per_s,
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _start(learner: Task, init: Path | None, progress: Progress) -> None:
+    if init is None:
+        progress.note("encoder: random weights")
+        return
+    report = load_encoder(learner.encoder, init)
+    progress.note(f"encoder: {len(report.matched)} tensors from {init}")
+
+
+def _fit(
+    config: FinetuneConfig,
+    learner: Task,
+    train: Stream,
+    val: Stream | None,
+    resume_from: Path | None,
+    progress: Progress,
+) -> FitResult:
+    def batches(step: int) -> Iterator[Batch]:
+        return train.training(
+            batch=config.batch,
+            micro_batch=micro_batch_of(config.batch, config.machine),
+            start_step=step,
+            rank=distributed.rank(),
+            world=distributed.world(),
+            workers=config.machine.workers,
+        )
+
+    def validate(_: Any) -> dict[str, float]:
+        limit = -(-config.validate_samples // VALIDATION_BATCH)
+        return learner.validate(itertools.islice(_once(val, config), limit)) if val else {}
+
+    def figures(_: Any, step: int, folder: Path) -> None:
+        draw_curves(config.folder)
+
+    return fit(
+        learner,
+        batches,
+        config.plan(train.count),
+        config.folder,
+        config=to_dict(config),
+        name=f"finetune {config.task}",
+        progress=progress,
+        resume_from=resume_from,
+        figures=figures,
+        validate=validate if val else None,
+    )
+
+
+def _stream(config: FinetuneConfig, split: str, learner: Task) -> Stream:
+    return Stream(
+        config.shards or Workspace(config.work).shards,
+        split,
+        build(StreamConfig, config.data, "data."),
+        seed=config.seed,
+        needs=learner.needs,
+        labels=learner.labels if isinstance(learner, ClassifyTask) else None,
+    )
+
+
+def _validation(config: FinetuneConfig, learner: Task, progress: Progress) -> Stream | None:
+    try:
+        return _stream(config, "val", learner)
+    except DataError:
+        progress.note("there is no validation split: the last state is kept, and thresholds are 0.5")
+        return None
+
+
+def _once(val: Stream, config: FinetuneConfig) -> Iterator[Batch]:
+    device = device_of(config.machine)
+    for batch in val.once(batch=VALIDATION_BATCH, workers=config.machine.workers):
+        yield batch.to(device)
+
+
+def _learner(config: FinetuneConfig, progress: Progress) -> Task:
+    """Build the task with fresh weights that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return _report_task(config, progress) if config.task == "report" else _classify_task(config)
+
+
+def _report_task(config: FinetuneConfig, progress: Progress) -> ReportTask:
+    """Collect the vocabulary of the training reports, and build the task."""
+    shards = config.shards or Workspace(config.work).shards
+    stream = Stream(shards, "train", StreamConfig(image_px=1), needs=frozenset({"reports"}))
+    texts: dict[str, list[str]] = {lang: [] for lang in config.langs}
+    for batch in stream.once(batch=1024):
+        for lang in config.langs:
+            texts[lang] += [text for text in batch.reports[lang] if text.strip()]
+    for lang, found in texts.items():
+        progress.note(f"{len(found):,} of {stream.count:,} training images have a report in {lang}")
+    vocabulary = Vocabulary.build(texts, config.decoder.min_count)
+    langs = [lang for lang in config.langs if texts[lang]]
+    return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")
+
+
+def _classify_task(config: FinetuneConfig) -> ClassifyTask:
+    """Count how often each label is present in the training split, and build the task."""
+    shards = config.shards or Workspace(config.work).shards
+    stream = Stream(shards, "train", StreamConfig(image_px=1), needs=frozenset({"labels"}))
+    known = torch.zeros(len(stream.labels))
+    present = torch.zeros(len(stream.labels))
+    for batch in stream.once(batch=1024):
+        known += (~torch.isnan(batch.labels)).sum(0)
+        present += torch.nan_to_num(batch.labels).sum(0)
+    rates = (present / known).tolist()
+    return ClassifyTask(config.encoder, config.head, stream.labels, rates, frozen=config.freeze == "encoder")
+
+
+def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream | None) -> int:
+    """Write ``best/`` from the best checkpoint; return its step."""
+    step = done.best_step or done.steps
+    if distributed.is_main():
+        load_model(learner, config.folder / f"step-{step:08d}")
+        learner.to(device_of(config.machine))
+        facts: dict[str, Any] = {
+            "step": step,
+            "data": {key: config.data[key] for key in ("image_px", "fit")},
+            "fitted_on": "val" if val else "",
+            **(learner.fitted(_once(val, config)) if val else {}),
+        }
+        if done.best_step is not None:
+            facts["validation"] = read_json(config.folder / "best.json", "xraytk finetune")["metrics"]
+        saved.save(config.folder / "best", learner, facts)
+    distributed.barrier()
+    return step

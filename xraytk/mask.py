@@ -1,0 +1,316 @@
+"""``xraytk mask``: a lung contour for every frontal image, as polygons and as a share per patch.
+
+Each finished group of images is a small table in ``parts``; the verb can be killed at any moment
+and run again, and only the images without a row are looked at. The whole table is sorted by
+``image_id``, so its bytes depend on neither the number of workers nor the interruptions.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from xraytk.config import differences
+from xraytk.data import contour, manifest, pictures, pool
+from xraytk.errors import DataError, RunConflictError, UsageError
+from xraytk.files import (
+    DEFAULT_WORK,
+    Workspace,
+    atomic_folder,
+    folder_lock,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
+from xraytk.progress import Progress, Silent
+from xraytk.records import FRONTAL_VIEWS, as_plain
+
+RETRIED = ("image-missing", "image-broken", "worker-died")
+"""Reasons that belong to the file, not to the lungs: the next run looks at these images again."""
+
+_PART = 256  # rows a part holds
+_FEW = 24  # below this, starting processes takes longer than the work
+_OVERLAY_PX = 640
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskConfig:
+    """What ``xraytk mask`` is asked to do.
+
+    Args:
+        work: The workspace.
+        source: Ingest folder; the workspace's by default.
+        out: Masks folder; the workspace's by default.
+        workers: Processes; 0 for one a core. Changes no byte of the output.
+        grid: Rows and columns of the grid of shares over the letterboxed square. 20 fits
+            patches of 64 pixels in a square of 1280.
+        overlays: How many overlays to draw, failed and flagged images first.
+    """
+
+    work: Path = DEFAULT_WORK
+    source: Path | None = None
+    out: Path | None = None
+    workers: int = 0
+    grid: int = 20
+    overlays: int = 64
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise UsageError(f"workers must be 0 or more, found {self.workers}")
+        if not 1 <= self.grid <= 256:
+            raise UsageError(f"grid must be between 1 and 256, found {self.grid}")
+        if self.overlays < 0:
+            raise UsageError(f"overlays must be 0 or more, found {self.overlays}")
+
+
+@dataclass(frozen=True, slots=True)
+class MaskResult:
+    """What ``xraytk mask`` found.
+
+    Args:
+        ok: Images with a contour that passed every check.
+        flagged: Images with a contour that a person should look at.
+        failed: Images without a contour.
+        skipped: Images that are not frontal views.
+        reasons: Number of images by reason, for all that are not ok.
+        kept: Of all, how many had a row from an earlier run.
+        out: The masks folder.
+        contact_sheet: Failed and flagged images first; None when no overlay was drawn.
+    """
+
+    ok: int
+    flagged: int
+    failed: int
+    skipped: int
+    reasons: dict[str, int]
+    kept: int
+    out: Path
+    contact_sheet: Path | None
+
+
+class _Job(NamedTuple):
+    image_id: str
+    path: Path
+    width: int
+    height: int
+    grid: int
+
+
+def run(config: MaskConfig, progress: Progress | None = None) -> MaskResult:
+    """Find the lungs in every frontal image of an ingest folder.
+
+    Args:
+        config: What to do.
+        progress: Where to report to.
+
+    Returns:
+        The counts; the tables and pictures are in the folder.
+
+    Raises:
+        DataError: If there is no manifest, or it has no images.
+        RunConflictError: If the folder is in use or holds contours of other settings.
+        MachineError: If the disk is full, or worker processes cannot start.
+    """
+    progress = progress or Silent()
+    workspace = Workspace(config.work)
+    source, out = config.source or workspace.ingest, config.out or workspace.masks
+    columns = ["image_id", "path", "view", "width", "height"]
+    images = manifest.read_table(source / "manifest", manifest.MANIFEST, "xraytk ingest", columns)
+    if images.num_rows == 0:
+        raise DataError(
+            f"the manifest in {source} has no images", todo="Run `xraytk ingest` on a folder with some."
+        )
+    images = images.sort_by("image_id")
+    with folder_lock(out):
+        remove_leftovers(out)
+        _claim(out, config.grid)
+        done = _finished(out, images)
+        missing = images.filter(pc.invert(pc.is_in(images["image_id"], done["image_id"])))
+        table = _complete(config, source, out, missing, done, progress)
+        sheet = _draw(config, source, out, table, images, progress)
+        result = _summary(table, done.num_rows, out, sheet)
+        write_json(out / "summary.json", {"format": manifest.FORMAT, **as_plain(result)})
+    return result
+
+
+def _claim(out: Path, grid: int) -> None:
+    """Write the settings on which the rows depend, or compare with those that are there."""
+    path = out / "settings.json"
+    wanted = {"format": manifest.FORMAT, "grid": grid, "method": contour.METHOD}
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    found = read_json(path, "xraytk mask")
+    if lines := differences(found, wanted):
+        raise RunConflictError(
+            f"{out} holds contours of other settings",
+            "\n".join(lines),
+            "Choose another folder with --out, or remove this one.",
+        )
+
+
+def _finished(out: Path, images: pa.Table) -> pa.Table:
+    """Rows of earlier runs that still fit the manifest, sorted by image_id."""
+    files = [*sorted((out / "parts").glob("*.parquet")), out / "contours.parquet"]
+    tables = [manifest.read_table(f, manifest.CONTOURS, "xraytk mask") for f in files if f.exists()]
+    rows = pa.concat_tables([manifest.CONTOURS.empty_table(), *tables])
+    wanted = {
+        image_id: (width, height, view in FRONTAL_VIEWS)
+        for image_id, view, width, height in _columns(images, "image_id", "view", "width", "height")
+    }
+    kept: dict[str, int] = {}
+    facts = _columns(rows, "image_id", "status", "reason", "width", "height")
+    for i, (image_id, status, reason, width, height) in enumerate(facts):
+        if reason not in RETRIED and wanted.get(image_id) == (width, height, status != "skipped"):
+            kept.setdefault(image_id, i)
+    return rows.take(pa.array([kept[image_id] for image_id in sorted(kept)], pa.int64()))
+
+
+def _columns(table: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    return zip(*(table[name].to_pylist() for name in names), strict=True)
+
+
+def _complete(
+    config: MaskConfig, source: Path, out: Path, missing: pa.Table, done: pa.Table, progress: Progress
+) -> pa.Table:
+    """Look at the images without a row, and write the whole table."""
+    jobs, skipped = [], []
+    for image_id, path, view, width, height in _columns(
+        missing, "image_id", "path", "view", "width", "height"
+    ):
+        job = _Job(image_id, source / path, width, height, config.grid)
+        if view in FRONTAL_VIEWS:
+            jobs.append(job)
+        else:
+            skipped.append(_row(job, "skipped", "not-frontal"))
+    tables, counts = [done, _table(skipped)], {"ok": 0, "flagged": 0, "failed": 0}
+    part: list[dict[str, Any]] = []
+    with progress.task("mask", len(jobs)) as task:
+        try:
+            workers = config.workers if len(jobs) >= _FEW else 1
+            for n, (job, found) in enumerate(pool.each(_find, jobs, workers), 1):
+                row = found or _row(job, "failed", "worker-died")
+                part.append(row)
+                counts[row["status"]] += 1
+                task.update(n, flagged=counts["flagged"], failed=counts["failed"])
+                if len(part) == _PART:
+                    tables.append(_write_part(out, part))
+                    part = []
+        finally:
+            if part:
+                tables.append(_write_part(out, part))
+    table = pa.concat_tables(tables).sort_by("image_id").combine_chunks()
+    manifest.write_whole(out / "contours.parquet", table)
+    shutil.rmtree(out / "parts", ignore_errors=True)
+    return table
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=manifest.CONTOURS)
+
+
+def _write_part(out: Path, rows: list[dict[str, Any]]) -> pa.Table:
+    taken = [int(path.stem) for path in (out / "parts").glob("*.parquet")]
+    manifest.write_table(out / "parts" / f"{max(taken, default=-1) + 1:06d}.parquet", manifest.CONTOURS, rows)
+    return _table(rows)
+
+
+def _row(job: _Job, status: str, reason: str) -> dict[str, Any]:
+    """A row without a contour."""
+    return {
+        "image_id": job.image_id,
+        "status": status,
+        "reason": reason,
+        "width": job.width,
+        "height": job.height,
+        "polygons": [],
+        "grid_rows": job.grid,
+        "grid_cols": job.grid,
+        "lung_share": [],
+        "lung_area_share": 0.0,
+    }
+
+
+def _find(job: _Job) -> dict[str, Any]:
+    """Read one image and find its lungs; whatever is wrong with it becomes a reason."""
+    try:
+        image = pictures.read_png(job.path)
+    except (DataError, OSError):
+        return _row(job, "failed", "image-broken" if job.path.exists() else "image-missing")
+    if image.shape != (job.height, job.width):
+        return _row(job, "failed", "image-broken")
+    found = contour.find_lungs(image)
+    row = _row(job, found.status, found.reason)
+    if found.polygons:
+        row["polygons"] = list(found.polygons)
+        row["lung_share"] = contour.share_grid(found.polygons, job.width, job.height, job.grid, job.grid)
+        row["lung_area_share"] = float(contour.rasterise(found.polygons, job.height, job.width).mean())
+    return row
+
+
+def _draw(
+    config: MaskConfig, source: Path, out: Path, table: pa.Table, images: pa.Table, progress: Progress
+) -> Path | None:
+    """Draw overlays, failed and flagged first, then ok ones spread over the table."""
+    facts = table.select(["image_id", "status", "reason"]).to_pylist()
+    chosen: list[int] = []
+    for status in ("failed", "flagged", "ok"):
+        some = [i for i, row in enumerate(facts) if row["status"] == status and row["reason"] not in RETRIED]
+        room = min(config.overlays - len(chosen), len(some))
+        chosen += [some[i * len(some) // room] for i in range(room)] if room > 0 else []
+    if not chosen:
+        shutil.rmtree(out / "overlays", ignore_errors=True)
+        (out / "contact-sheet.png").unlink(missing_ok=True)
+        return None
+    paths = dict(zip(images["image_id"].to_pylist(), images["path"].to_pylist(), strict=True))
+    sheet = out / "contact-sheet.png"
+    tiles, captions = [], []
+    with progress.task("overlays", len(chosen)) as task, atomic_folder(out / "overlays") as folder:
+        for n, row in enumerate(table.take(chosen).to_pylist(), 1):
+            overlay = _overlay(source / paths[row["image_id"]], row)
+            fine, data = cv2.imencode(".jpg", overlay, [cv2.IMWRITE_JPEG_QUALITY, 88])
+            assert fine, "OpenCV encodes every 8-bit picture"
+            (folder / f"{row['image_id']}.jpg").write_bytes(data.tobytes())
+            tiles.append(overlay)
+            captions.append(" ".join(filter(None, [row["image_id"][:8], row["status"], row["reason"]])))
+            task.update(n)
+        pictures.write_png(sheet, pictures.montage(tiles, captions))
+    return sheet
+
+
+def _overlay(path: Path, row: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    image = pictures.to_8bit(pictures.read_png(path))
+    scale = min(1.0, _OVERLAY_PX / max(image.shape))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    moved = [
+        {"x": (np.asarray(p["x"]) + 0.5) * scale - 0.5, "y": (np.asarray(p["y"]) + 0.5) * scale - 0.5}
+        for p in row["polygons"]
+    ]
+    color = pictures.LUNG_BGR if row["status"] == "ok" else pictures.FLAG_BGR
+    return pictures.draw_polygons(np.asarray(small, np.uint8), moved, color)
+
+
+def _summary(table: pa.Table, kept: int, out: Path, sheet: Path | None) -> MaskResult:
+    def count(column: str, rows: pa.Table) -> dict[str, int]:
+        return {c["values"]: c["counts"] for c in pc.value_counts(rows[column]).to_pylist()}
+
+    status = count("status", table)
+    reasons = count("reason", table.filter(pc.not_equal(table["status"], "ok")))
+    return MaskResult(
+        ok=status.get("ok", 0),
+        flagged=status.get("flagged", 0),
+        failed=status.get("failed", 0),
+        skipped=status.get("skipped", 0),
+        reasons=dict(sorted(reasons.items())),
+        kept=kept,
+        out=out,
+        contact_sheet=sheet,
+    )

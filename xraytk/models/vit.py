@@ -1,0 +1,288 @@
+"""Vision transformer on large patches, with an optional choice of the patches it sees.
+
+Blocks are timm's (fused attention). Positions are fixed 2-D sines and cosines. Patches that
+are not chosen cost nothing: neither projection nor attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from xraytk.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VitConfig:
+    """Shape of the encoder; the defaults are ViT-L on 64-pixel patches.
+
+    Args:
+        image_px: Side of the square image in pixels.
+        patch_px: Side of a patch in pixels; divides ``image_px``.
+        channels: 1 (grey) or 3 (grey repeated, for encoders made for colour).
+        width: Width of a token; a multiple of 4 and of ``heads``.
+        depth: Number of blocks.
+        heads: Attention heads.
+        mlp_ratio: Hidden width of a block's MLP over ``width``.
+
+    Source:
+        Paper, section IV (1280 x 1280 x 1, patch 64, ViT-L).
+    """
+
+    image_px: int = 1280
+    patch_px: int = 64
+    channels: int = 1
+    width: int = 1024
+    depth: int = 24
+    heads: int = 16
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Check every field against the others.
+
+        Raises:
+            UsageError: If the shape cannot be.
+        """
+        for name in ("image_px", "patch_px", "width", "depth", "heads"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"vit.{name} is {getattr(self, name)}", "wanted at least 1")
+        if self.image_px % self.patch_px:
+            raise UsageError(
+                f"vit.patch_px {self.patch_px} does not divide vit.image_px {self.image_px}",
+                todo=f"Set vit.image_px to a multiple of {self.patch_px}.",
+            )
+        if self.channels not in (1, 3):
+            raise UsageError(f"vit.channels is {self.channels}", "wanted 1 or 3")
+        if self.width % self.heads or self.width % 4:
+            raise UsageError(
+                f"vit.width is {self.width}", f"wanted a multiple of 4 and of vit.heads ({self.heads})"
+            )
+        if self.mlp_ratio <= 0:
+            raise UsageError(f"vit.mlp_ratio is {self.mlp_ratio}", "wanted more than 0")
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_px // self.patch_px
+
+    @property
+    def patches(self) -> int:
+        """Patches of one image, N."""
+        return self.grid**2
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch, P = patch_px**2 * channels."""
+        return self.patch_px**2 * self.channels
+
+
+class Vit(nn.Module):
+    """ViT encoder.
+
+    Args:
+        config: Its shape.
+    """
+
+    positions: Tensor  # (1 + N, D); the class token's are zero
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.project = nn.Linear(config.patch_values, config.width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.blocks = make_blocks(config.width, config.depth, config.heads, config.mlp_ratio)
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        positions = sincos_positions(config.grid, config.grid, config.width)
+        self.register_buffer("positions", positions, persistent=False)
+        self.apply(initialise)
+        nn.init.normal_(self.cls_token, std=0.02)
+
+    def forward(
+        self, image: Tensor, *, keep_ids: Tensor | None = None, valid: Tensor | None = None
+    ) -> Tensor:
+        """Tokens of an image.
+
+        Args:
+            image: (B, C, H, W) float in [-1, 1]; see `normalise`.
+            keep_ids: (B, K) int64, the patches to look at; all of them when None.
+            valid: (B, N) bool, False where a patch is padding, which no token attends to.
+
+        Returns:
+            (B, 1 + K, D): the class token, then the patches in the order of ``keep_ids``.
+
+        Raises:
+            ValueError: If the image is not of the configured shape.
+        """
+        wanted = (self.config.channels, self.config.image_px, self.config.image_px)
+        if tuple(image.shape[1:]) != wanted:
+            raise ValueError(f"image is {tuple(image.shape[1:])}, the encoder wants {wanted}")
+        return self.encode(patchify(image, self.config.patch_px), keep_ids=keep_ids, valid=valid)
+
+    def encode(
+        self, patches: Tensor, *, keep_ids: Tensor | None = None, valid: Tensor | None = None
+    ) -> Tensor:
+        """Tokens of patches that are cut already; otherwise as `forward`.
+
+        Args:
+            patches: (B, N, P) float, from `patchify`.
+            keep_ids: (B, K) int64 or None.
+            valid: (B, N) bool or None.
+
+        Returns:
+            (B, 1 + K, D).
+        """
+        positions = self.positions[1:].expand(patches.shape[0], -1, -1)  # (B, N, D)
+        if keep_ids is not None:
+            patches = take(patches, keep_ids)  # (B, K, P)
+            positions = take(positions, keep_ids)
+            valid = None if valid is None else valid.gather(1, keep_ids)
+        tokens = self.project(patches) + positions  # (B, K, D)
+        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens], 1)
+        mask = None if valid is None else attention_mask(valid)
+        for block in self.blocks:
+            tokens = block(tokens, attn_mask=mask)
+        normed: Tensor = self.norm(tokens)
+        return normed
+
+
+def make_blocks(width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> nn.ModuleList:
+    """Pre-norm transformer blocks with biases and LayerNorm epsilon 1e-6, as ViT and MAE have them."""
+    norm: Any = partial(nn.LayerNorm, eps=1e-6)
+    return nn.ModuleList(Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+
+
+def initialise(module: nn.Module) -> None:
+    """Xavier-uniform matrices and zero biases; everything else stays as torch makes it."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def normalise(image: Tensor, channels: int) -> Tensor:
+    """Grey levels to the encoder's input: (x - 0.5) / 0.5.
+
+    Args:
+        image: (B, 1, H, W) uint8.
+        channels: 1 or 3; the grey channel is repeated.
+
+    Returns:
+        (B, channels, H, W) float32 in [-1, 1].
+    """
+    return (image.float() / 127.5 - 1.0).expand(-1, channels, -1, -1)
+
+
+def patchify(image: Tensor, patch_px: int) -> Tensor:
+    """Cut an image into patches, row by row.
+
+    Args:
+        image: (B, C, H, W).
+        patch_px: Side of a patch; divides H and W.
+
+    Returns:
+        (B, N, patch_px * patch_px * C), pixels row by row, channels last.
+    """
+    b, c, h, w = image.shape
+    rows, cols = h // patch_px, w // patch_px
+    cut = image.reshape(b, c, rows, patch_px, cols, patch_px).permute(0, 2, 4, 3, 5, 1)
+    return cut.reshape(b, rows * cols, patch_px * patch_px * c)
+
+
+def unpatchify(patches: Tensor, patch_px: int, rows: int, channels: int = 1) -> Tensor:
+    """Put patches together again; the inverse of `patchify`.
+
+    Args:
+        patches: (B, N, P).
+        patch_px: Side of a patch.
+        rows: Patches along the height; N / rows along the width.
+        channels: C.
+
+    Returns:
+        (B, C, H, W).
+    """
+    b, n, _ = patches.shape
+    cols = n // rows
+    laid = patches.reshape(b, rows, cols, patch_px, patch_px, channels).permute(0, 5, 1, 3, 2, 4)
+    return laid.reshape(b, channels, rows * patch_px, cols * patch_px)
+
+
+def share_per_patch(mask: Tensor, patch_px: int) -> Tensor:
+    """Share of each patch that lies inside a mask.
+
+    Args:
+        mask: (B, H, W) bool.
+        patch_px: Side of a patch in pixels; divides H and W.
+
+    Returns:
+        (B, N) float32 in [0, 1], row by row.
+    """
+    return patchify(mask[:, None].float(), patch_px).mean(-1)
+
+
+def valid_patches(valid: Tensor, patch_px: int) -> Tensor:
+    """Patches that hold at least one pixel of the image; the others are letterbox padding.
+
+    Args:
+        valid: (B, H, W) bool, False where letterboxing padded.
+        patch_px: Side of a patch in pixels.
+
+    Returns:
+        (B, N) bool.
+
+    Source:
+        Ours: dropping patches that are partly padding would cut off the image's edge.
+    """
+    return patchify(valid[:, None], patch_px).any(-1)
+
+
+def attention_mask(valid: Tensor) -> Tensor:
+    """Mask with which no token attends to padding.
+
+    Args:
+        valid: (B, K) bool.
+
+    Returns:
+        (B, 1, 1, 1 + K) bool, True where attention is allowed; the class token always is.
+    """
+    cls = valid.new_ones(valid.shape[0], 1)
+    return torch.cat([cls, valid], 1)[:, None, None, :]
+
+
+def take(values: Tensor, ids: Tensor) -> Tensor:
+    """Rows of (B, N, D) chosen by (B, K): (B, K, D)."""
+    return values.gather(1, ids[:, :, None].expand(-1, -1, values.shape[2]))
+
+
+def sincos_positions(rows: int, cols: int, width: int) -> Tensor:
+    """Fixed 2-D position embeddings, with a row of zeros for the class token before them.
+
+    The first half of the width encodes the column, the second the row; each half holds
+    sin(p * w_i), then cos(p * w_i), with w_i = 10000 ** (-i / (width / 4)).
+
+    Args:
+        rows: Grid height.
+        cols: Grid width.
+        width: D, a multiple of 4.
+
+    Returns:
+        (1 + rows * cols, D) float32.
+
+    Source:
+        MAE (He et al. 2022), appendix A.1.
+    """
+    quarter = width // 4
+    speeds = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+
+    def waves(places: Tensor) -> Tensor:
+        angles = places[:, None] * speeds
+        return torch.cat([angles.sin(), angles.cos()], 1)  # (n, D / 2)
+
+    across = waves(torch.arange(cols, dtype=torch.float64)).repeat(rows, 1)
+    down = waves(torch.arange(rows, dtype=torch.float64)).repeat_interleave(cols, 0)
+    grid = torch.cat([across, down], 1)
+    return torch.cat([grid.new_zeros(1, width), grid]).float()

@@ -1,0 +1,163 @@
+"""Which patches an encoder sees: a share map says where the chest is, a draw chooses.
+
+Every policy is a share map followed by the same `draw`. All functions are pure; chance comes
+from the generator alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Policy = Literal["contour", "random", "rect-paper", "rect-released"]
+
+INSIDE_FROM = 0.5
+"""A patch is inside from this share of its area on."""
+
+ROUNDING = 1e-9
+"""Added before flooring, so that 500 * (1 - 0.95) counts as 25 and not as 24."""
+
+
+def share_map(policy: Policy, lung_share: Tensor, has_contour: Tensor) -> Tensor:
+    """Where a policy holds the chest to be.
+
+    An image without a contour (lungs not found, or not a frontal view) takes the rectangle of
+    the paper under "contour".
+
+    Args:
+        policy: "contour": the image's own lungs; "rect-paper" and "rect-released": one rectangle
+            for all; "random": nowhere, so that the outer ratio rules (the paper's "w/o CaM").
+        lung_share: (B, N) float in [0, 1], N a square number.
+        has_contour: (B,) bool.
+
+    Returns:
+        (B, N) float in [0, 1].
+
+    Source:
+        Paper, section III-B; that images without a contour take the rectangle is ours: it hides
+        about as much as a contour does.
+    """
+    grid = round(lung_share.shape[1] ** 0.5)
+    if policy == "random":
+        return torch.zeros_like(lung_share)
+    if policy == "rect-released":
+        return released_rectangle(grid).expand_as(lung_share)
+    rectangle = paper_rectangle(grid).expand_as(lung_share)
+    if policy == "rect-paper":
+        return rectangle
+    return torch.where(has_contour[:, None], lung_share, rectangle)
+
+
+def paper_rectangle(grid: int) -> Tensor:
+    """Centred rectangle of 0.5 of the height and 0.625 of the width, as shares of patches.
+
+    Args:
+        grid: Patches along a side.
+
+    Returns:
+        (grid * grid,) float32 in [0, 1].
+
+    Source:
+        Paper, figure 2, and the unused variables of its release.
+    """
+    return (_covered(grid, 0.5)[:, None] * _covered(grid, 0.625)[None, :]).flatten()
+
+
+def released_rectangle(grid: int) -> Tensor:
+    """The off-centre rectangle that the paper's release hides, patch by patch.
+
+    Rows int(.25 L) + 1 to int(.75 L), columns int(.125 L) + 1 to int(.75 L), inclusive from 0.
+
+    Args:
+        grid: Patches along a side, L.
+
+    Returns:
+        (grid * grid,) float32, 0 or 1.
+    """
+    inside = torch.zeros(grid, grid)
+    last = int(0.75 * grid) + 1
+    inside[int(0.25 * grid) + 1 : last, int(0.125 * grid) + 1 : last] = 1
+    return inside.flatten()
+
+
+def draw(lung_share: Tensor, valid: Tensor, inside: float, outside: float, rng: torch.Generator) -> Tensor:
+    """Choose the patches that stay visible: few inside the chest, more outside, padding never.
+
+    An image with n patches inside and m outside wants to show floor(n (1 - inside)) of the one
+    and floor(m (1 - outside)) of the other. Images differ in n and m, but a batch needs one
+    count K: the floor of the mean over its images of what they want, at least 1, and at least
+    one patch of each image stays hidden. An image that wants more than K shows less of its
+    inside in proportion; the rest of K comes from outside. No image shows a greater part of its
+    inside than of its outside. For one rectangle on all images this gives the counts of the
+    paper's release.
+
+    Args:
+        lung_share: (B, N) float in [0, 1], from `share_map`.
+        valid: (B, N) bool, False where a patch is padding; at least one patch of each image is not.
+        inside: Ratio hidden inside, in [0, 1).
+        outside: Ratio hidden outside, in [0, 1), at most ``inside``.
+        rng: CPU generator.
+
+    Returns:
+        (B, K) int64 patch numbers, rising.
+
+    Source:
+        Paper, section III-B and its release for the ratios; equal counts ours.
+    """
+    lung_share, valid = lung_share.cpu(), valid.cpu()
+    within = valid & (lung_share >= INSIDE_FROM)  # (B, N)
+    without = valid & ~within
+    keep_in, count = visible_counts(within.sum(1), without.sum(1), inside, outside)
+    noise = torch.rand(within.shape, generator=rng)
+    keep = within & (_rank(noise, within) < keep_in[:, None])
+    keep |= without & (_rank(noise, without) < (count - keep_in)[:, None])
+    return keep.nonzero()[:, 1].view(-1, count)
+
+
+def visible_counts(within: Tensor, without: Tensor, inside: float, outside: float) -> tuple[Tensor, int]:
+    """How many patches of each image stay visible; see `draw`.
+
+    Args:
+        within: (B,) int64, patches inside.
+        without: (B,) int64, patches outside; neither counts padding.
+        inside: Ratio hidden inside.
+        outside: Ratio hidden outside.
+
+    Returns:
+        (B,) int64 visible inside, and K, visible in all.
+    """
+    want_in = (within.double() * (1 - inside) + ROUNDING).floor()
+    want = want_in + (without.double() * (1 - outside) + ROUNDING).floor()
+    count = max(1, min(int(want.mean() + ROUNDING), int((within + without).min()) - 1))
+    scaled = want_in * (count / want.clamp_min(1)).clamp_max(1.0)
+    even = count * within.double() / (within + without)  # the same part of inside and outside
+    keep_in = (torch.minimum(scaled, even) + ROUNDING).floor().long()
+    return torch.maximum(keep_in, count - without), count
+
+
+def hidden_patches(keep_ids: Tensor, valid: Tensor) -> Tensor:
+    """Patches that are neither visible nor padding.
+
+    Args:
+        keep_ids: (B, K) int64.
+        valid: (B, N) bool.
+
+    Returns:
+        (B, N) bool, on the CPU.
+    """
+    return valid.cpu().scatter(1, keep_ids.cpu(), False)
+
+
+def _rank(noise: Tensor, region: Tensor) -> Tensor:
+    """Place of each patch among those of its region by noise; others come after all of them."""
+    return noise.masked_fill(~region, 2.0).argsort(1).argsort(1)
+
+
+def _covered(grid: int, share: float) -> Tensor:
+    """How much of each of ``grid`` cells a centred interval of length ``share`` covers."""
+    edges = torch.arange(grid + 1, dtype=torch.float64) / grid
+    low, high = (1 - share) / 2, (1 + share) / 2
+    covered = edges[1:].clamp(low, high) - edges[:-1].clamp(low, high)
+    return (covered * grid).float()

@@ -1,0 +1,367 @@
+"""Verb: shards + objective -> a run folder with a pretrained encoder.
+
+The recipe: a stream of shards, an objective from the table, the loop. What it writes is
+described in the README under "run folder".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from xraytk import distributed
+from xraytk.config import resolve, to_dict
+from xraytk.data import pictures
+from xraytk.data.stream import Stream, StreamConfig
+from xraytk.errors import DataError, UsageError
+from xraytk.files import DEFAULT_WORK, Workspace, folder_lock, write_json
+from xraytk.models.vit import VitConfig
+from xraytk.models.weights import load_encoder
+from xraytk.objectives import OBJECTIVES
+from xraytk.progress import Progress
+from xraytk.records import Batch, Learner, as_plain
+from xraytk.train import launch
+from xraytk.train.curves import draw_curves
+from xraytk.train.launch import MachineConfig, device_kind
+from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_all
+from xraytk.train.optim import OptimConfig
+from xraytk.train.run import prepare
+
+FORMAT = 1
+SHOWN = 6
+"""Images in a figure."""
+HOPELESS_S = 48 * 3600
+"""From this estimate on, a run on CPU is called hopeless."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainConfig:
+    """What to pretrain, on what, how long.
+
+    Args:
+        work: Workspace.
+        shards: Shards folder; that of the workspace when None.
+        out: Run folder; ``runs/<name>`` of the workspace when None.
+        name: Name of the run.
+        resume: "auto" (go on from the newest checkpoint), "never", or a checkpoint.
+        init: Checkpoint whose encoder to start from; weights only.
+        objective: A row of `objectives.OBJECTIVES`, or "package.module:Class".
+        options: The objective's own options.
+        vit: Shape of the encoder.
+        data: How images become squares; ``image_px`` must be that of ``vit``.
+        optim: Optimizer and schedule.
+        batch: Images of one update, over all processes.
+        epochs: How often every image is seen, when ``steps`` is 0.
+        steps: Updates; 0 takes them from ``epochs``.
+        seed: All chance comes from it.
+        save_every: Updates between checkpoints.
+        keep_last: Checkpoints that stay.
+        log_every: Updates between lines of the log.
+        figure_every: Updates between pictures; 0 for the end only.
+        machine: Devices and processes.
+
+    Source:
+        Paper, section IV, for model, batch and epochs; MAE (He et al. 2022) for the optimizer:
+        1.5e-4 per 256 images is 6e-4 at 1024.
+    """
+
+    work: Path = DEFAULT_WORK
+    shards: Path | None = None
+    out: Path | None = None
+    name: str = "pretrain"
+    resume: str = "auto"
+    init: Path | None = None
+    objective: str = "mae"
+    options: dict[str, Any] = field(default_factory=dict)
+    vit: VitConfig = field(default_factory=VitConfig)
+    data: StreamConfig = field(default_factory=lambda: StreamConfig(crop_scale=(0.5, 1.0), rotate_deg=5.0))
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    batch: int = 1024
+    epochs: float = 83.0
+    steps: int = 0
+    seed: int = 0
+    save_every: int = 500
+    keep_last: int = 2
+    log_every: int = 10
+    figure_every: int = 1000
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+    def __post_init__(self) -> None:
+        """Check fields against fields.
+
+        Raises:
+            UsageError: If a value is out of range, or two contradict each other.
+        """
+        if self.data.image_px != self.vit.image_px:
+            raise UsageError(
+                f"data.image_px is {self.data.image_px} and vit.image_px {self.vit.image_px}",
+                "wanted the same number in both",
+                f"Set data.image_px={self.vit.image_px}.",
+            )
+        if self.steps < 0 or (self.steps == 0 and not self.epochs > 0):
+            raise UsageError(
+                f"steps is {self.steps} and epochs {self.epochs}",
+                "wanted steps of at least 1, or epochs above 0",
+            )
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise UsageError(f"name is {self.name!r}", "wanted a plain folder name")
+        self.plan(count=self.batch)
+
+    def plan(self, count: int) -> FitPlan:
+        """The loop's plan for ``count`` training images."""
+        return FitPlan(
+            steps=self.steps or math.ceil(self.epochs * count / max(1, self.batch)),
+            batch=self.batch,
+            optim=self.optim,
+            save_every=self.save_every,
+            keep_last=self.keep_last,
+            log_every=self.log_every,
+            figure_every=self.figure_every,
+            seed=self.seed,
+            machine=self.machine,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Run folder."""
+        return self.out or Workspace(self.work).runs / self.name
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainResult:
+    """What came of it.
+
+    Args:
+        run: Run folder.
+        checkpoint: The last checkpoint.
+        steps: Updates in all.
+        resumed_from: Step at which this call went on; 0 for a new run.
+        images: Training images.
+        loss_first: First logged loss.
+        loss_last: Last logged loss.
+        img_per_s: Images a second in this call; 0 when nothing was left to do.
+        figures: Pictures of the run.
+    """
+
+    run: Path
+    checkpoint: Path
+    steps: int
+    resumed_from: int
+    images: int
+    loss_first: float
+    loss_last: float
+    img_per_s: float
+    figures: tuple[Path, ...]
+
+
+def run(config: PretrainConfig, progress: Progress | None = None) -> PretrainResult:
+    """Pretrain an encoder.
+
+    Args:
+        config: What, on what, how long.
+        progress: Where to report to.
+
+    Raises:
+        DataError: If there are no shards, or ``init`` does not fit.
+        UsageError: If batch, processes and images do not go together.
+        RunConflictError: If the folder is in use or holds another run.
+        InterruptedRunError: After SIGTERM or SIGINT, when the state is saved.
+    """
+    return launch.launch(_pretrain, config, config.machine, progress)
+
+
+def make_objective(config: PretrainConfig) -> nn.Module:
+    """Make the learner that a config asks for, with fresh weights that depend on the seed alone.
+
+    Raises:
+        UsageError: If there is no such objective, or an option is wrong.
+    """
+    if config.objective not in OBJECTIVES and ":" not in config.objective:
+        there = ", ".join(sorted(OBJECTIVES))
+        raise UsageError(
+            f"there is no objective {config.objective!r}", f"there are: {there}; or package.module:Class"
+        )
+    kind = resolve(OBJECTIVES.get(config.objective, config.objective))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return cast(nn.Module, kind.build(config.vit, config.options))
+
+
+def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
+    """Body of the verb on one process."""
+    learner = make_objective(config)
+    needs = cast(Learner, learner).needs
+    shards = config.shards or Workspace(config.work).shards
+    stream = Stream(shards, "train", config.data, seed=config.seed, needs=needs)
+    plan = config.plan(stream.count)
+    _check_batch(config, stream.count)
+    micro_batch = micro_batch_of(config.batch, config.machine)
+    with contextlib.ExitStack() as stack:
+        if distributed.is_main():
+            stack.enter_context(folder_lock(config.folder))
+        resume_from = prepare(config.folder, to_dict(config), config.resume)
+        if resume_from is None:
+            _start(config, learner, stream, plan, progress)
+        else:
+            progress.note(f"going on from {resume_from}")
+
+        def batches(start_step: int) -> Iterator[Batch]:
+            return stream.training(
+                batch=config.batch,
+                micro_batch=micro_batch,
+                start_step=start_step,
+                rank=distributed.rank(),
+                world=distributed.world(),
+                workers=config.machine.workers,
+            )
+
+        done = fit(
+            learner,
+            batches,
+            plan,
+            config.folder,
+            config=to_dict(config),
+            name="pretrain",
+            progress=progress,
+            resume_from=resume_from,
+            figures=_Painter(_samples(shards, config, needs), config.folder, config.seed),
+        )
+        resumed = int(resume_from.name.removeprefix("step-")) if resume_from else 0
+        return _finish(config, done, resumed, stream.count)
+
+
+def _check_batch(config: PretrainConfig, count: int) -> None:
+    if config.batch > count:
+        raise UsageError(
+            f"batch {config.batch} is more than the {count} training images",
+            "an update would see an image twice",
+            f"Set batch={2 ** int(math.log2(count))} or lower (and optim.lr to match), or use --preset tiny.",
+        )
+
+
+def _start(
+    config: PretrainConfig, learner: nn.Module, stream: Stream, plan: FitPlan, progress: Progress
+) -> None:
+    """Load ``init``, say how large the work is, and warn when it is hopeless."""
+    if config.init is not None:
+        report = load_encoder(cast(nn.Module, learner.encoder), config.init)
+        progress.note(f"encoder: {len(report.matched)} tensors from {config.init}")
+    if not distributed.is_main():
+        return
+    millions = sum(p.numel() for p in learner.parameters()) / 1e6
+    progress.note(
+        f"pretrain {config.objective}: {millions:.1f} M parameters, {stream.count:,} images, "
+        f"{plan.steps:,} steps of {config.batch}"
+    )
+    if device_kind(config.machine) == "cpu" and millions > 50:
+        seconds = (
+            _seconds_per_image(config, learner, stream) * config.batch * plan.steps / distributed.world()
+        )
+        if seconds > HOPELESS_S:
+            days = seconds / 86400
+            progress.note(
+                f"on this CPU that takes about {days:,.0f} days: `--preset tiny` is made for it; "
+                "this size wants GPUs"
+            )
+
+
+def _seconds_per_image(config: PretrainConfig, learner: nn.Module, stream: Stream) -> float:
+    """Time of one image, forward and backward, on the CPU."""
+    batch = next(stream.training(batch=1, micro_batch=1))
+    began = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        learner(batch, seed_all(config.seed, 0, 0)).total.backward()
+    learner.zero_grad(set_to_none=True)
+    return time.perf_counter() - began
+
+
+def _samples(shards: Path, config: PretrainConfig, needs: frozenset[str]) -> Batch:
+    """The first images of the validation split, or of the training split, as they are."""
+    for split in ("val", "train"):
+        with contextlib.suppress(DataError):
+            stream = Stream(shards, split, config.data, needs=needs | {"image", "lung"})
+            return next(stream.once(batch=SHOWN))
+    raise DataError(f"{shards} holds no image to draw")
+
+
+class _Painter:
+    """Draws the run's pictures: curves always, reconstructions where the objective makes them."""
+
+    def __init__(self, samples: Batch, folder: Path, seed: int) -> None:
+        self.samples, self.folder, self.seed = samples, folder, seed
+
+    def __call__(self, learner: nn.Module, step: int, figures: Path) -> None:
+        draw_curves(self.folder)
+        reconstruct = getattr(learner, "reconstruct", None)
+        if reconstruct is None:
+            return
+        device = next(learner.parameters()).device
+        made = reconstruct(self.samples.to(device), torch.Generator().manual_seed(self.seed))
+        sheet = reconstruction_sheet(self.samples, made, cast(Any, learner))
+        pictures.write_png(figures / f"reconstruction-{step:08d}.png", sheet)
+
+
+def reconstruction_sheet(samples: Batch, made: Any, learner: Any) -> np.ndarray[Any, Any]:
+    """One column an image: original, what is seen, what is painted, contour over hidden patches.
+
+    Args:
+        samples: The images.
+        made: A `objectives.mae.Reconstruction`.
+        learner: Has ``encoder.config`` and ``config.norm_pix``.
+
+    Returns:
+        (rows, cols, 3) uint8 BGR.
+    """
+    count = len(samples.image_id)
+    tiles: list[Any] = [*made.original.numpy(), *made.masked.numpy(), *made.painted.numpy()]
+    grid = learner.encoder.config.grid
+    for i in range(count):
+        hidden = made.hidden[i].view(grid, grid).numpy()
+        tiles.append(_overlay(made.original[i].numpy(), hidden, samples.lung[i].numpy()))
+    painted = "painted (true patch mean, contrast)" if learner.config.norm_pix else "painted"
+    rows = ("original", "seen", painted, "lungs, hidden patches dark")
+    captions = [row if i == 0 else "" for row in rows for i in range(count)]
+    return pictures.montage(tiles, captions, columns=count, tile_px=288)
+
+
+def _overlay(
+    image: np.ndarray[Any, Any], hidden: np.ndarray[Any, Any], lung: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Image with hidden patches darkened and the lungs' edge drawn."""
+    px = image.shape[0] // hidden.shape[0]
+    dark = np.kron(hidden, np.ones((px, px), bool))
+    shown = np.where(dark, image // 3, image).astype(np.uint8)
+    inner = lung.copy()
+    reach = max(1, image.shape[0] // 200)
+    for axis in (0, 1):
+        for shift in (-reach, reach):
+            inner &= np.roll(lung, shift, axis)
+    out = np.repeat(shown[:, :, None], 3, 2)
+    out[lung & ~inner] = pictures.LUNG_BGR
+    return out
+
+
+def _finish(config: PretrainConfig, done: FitResult, resumed: int, images: int) -> PretrainResult:
+    result = PretrainResult(
+        run=config.folder,
+        checkpoint=done.checkpoint,
+        steps=done.steps,
+        resumed_from=resumed,
+        images=images,
+        loss_first=done.first_loss,
+        loss_last=done.last_loss,
+        img_per_s=done.img_per_s,
+        figures=tuple(sorted((config.folder / "figures").glob("*.png"))),
+    )
+    if distributed.is_main():
+        write_json(config.folder / "metrics.json", {"format": FORMAT, **as_plain(result)})
+    return result

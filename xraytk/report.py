@@ -1,0 +1,219 @@
+"""``xraytk report``: one radiograph to a report in English or Chinese.
+
+The model is the user's own finetuned run when the workspace has one, else the small one that
+comes with the package, which has only ever seen phantoms and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from xraytk.data import augment, dicom
+from xraytk.data.pictures import to_8bit
+from xraytk.errors import DataError, UsageError
+from xraytk.files import DEFAULT_WORK, Workspace, atomic_write, write_json
+from xraytk.progress import Progress
+from xraytk.records import RESEARCH_NOTICE, Batch, as_plain
+from xraytk.tasks import saved
+from xraytk.tasks.classification import ClassifyTask
+from xraytk.tasks.reporting import ReportTask
+from xraytk.train.launch import MachineConfig, device_of
+
+FORMAT = 1
+INGEST_PX = 1280
+"""Long side that `ingest` shrinks to before anything else; done here too, for equal pixels."""
+
+PHANTOM_NOTICE = {
+    "en": "The default model was trained on synthetic phantoms only: it says nothing about a real patient. "
+    "Finetune on your own data for anything else.",
+    "zh": "默认模型仅用合成体模训练，其输出与任何真实患者无关。如需其他用途，请用自己的数据微调。",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    """Settings of ``xraytk report``.
+
+    Args:
+        image: One radiograph: DICOM, PNG, JPEG or TIFF.
+        lang: "en" or "zh".
+        work: The workspace.
+        run: A finetuned report run; else the workspace's newest, else the default model.
+        out: Folder for the files; ``reports`` of the workspace by default, when that exists.
+        beam: Beams of the decoder; 1 is greedy.
+        no_repeat: Forbid repeating n-grams of this length; 0 forbids none.
+    """
+
+    image: Path
+    lang: Literal["en", "zh"] = "en"
+    work: Path = DEFAULT_WORK
+    run: Path | None = None
+    out: Path | None = None
+    beam: int = 3
+    no_repeat: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        for name, least in (("beam", 1), ("no_repeat", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}", f"wanted at least {least}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult:
+    """A report and what a reader must know of it.
+
+    Args:
+        image_id: First 16 hexadecimal digits of the file's SHA-256.
+        lang: "en" or "zh".
+        text: The report.
+        findings: Probability of each label, from the workspace's classifier when there is one.
+        model: Whose model wrote it.
+        notice: Not a medical device, and what else limits it, in the report's language.
+        files: What was written.
+    """
+
+    image_id: str
+    lang: str
+    text: str
+    findings: dict[str, float]
+    model: str
+    notice: str
+    files: tuple[Path, ...]
+
+    def lines(self) -> list[str]:
+        """Return the report for a person to read."""
+        out = [self.text or "(the model wrote nothing)", ""]
+        if self.findings:
+            ranked = sorted(self.findings.items(), key=lambda pair: -pair[1])
+            out.append(", ".join(f"{label} {value:.2f}" for label, value in ranked))
+        out += [f"[{self.model}]", self.notice]
+        return out + [str(path) for path in self.files]
+
+
+def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
+    """Write a report for one image.
+
+    Args:
+        config: Settings.
+        progress: Where to report to.
+
+    Raises:
+        DataError: If the image is no chest radiograph, or the model does not know the language.
+    """
+    del progress  # one image: nothing to count
+    data = _read(config.image)
+    try:
+        radiograph = dicom.read_radiograph(data)
+    except dicom.Refused as refused:
+        raise DataError(
+            f"the image gives no report: {refused.reason}",
+            dicom.REASONS[refused.reason] + (f" ({refused.detail})" if refused.detail else ""),
+            "Give one chest radiograph: CR or DX DICOM, PNG, JPEG or TIFF.",
+        ) from None
+    image_id = hashlib.sha256(data).hexdigest()[:16]
+    image = to_8bit(dicom.resize_long_side(radiograph.pixels, INGEST_PX))
+    model, origin, is_default = _writer(config)
+    task: ReportTask = model.learner
+    if config.lang not in task.langs:
+        raise DataError(
+            f"the model cannot write {config.lang}",
+            f"it learned {', '.join(task.langs)}",
+            "Choose another --lang.",
+        )
+    batch = _batch(image, image_id, radiograph.view, model)
+    text = task.predict(batch, config.lang, beam=config.beam, no_repeat=config.no_repeat)[0].text
+    notice = RESEARCH_NOTICE[config.lang]
+    if is_default:
+        notice += ("" if config.lang == "zh" else " ") + PHANTOM_NOTICE[config.lang]
+    findings = {} if is_default else _findings(config, image, image_id, radiograph.view)
+    return _write(config, ReportResult(image_id, config.lang, text, findings, origin, notice, ()))
+
+
+def default_model() -> Path:
+    """Folder of the model that comes with the package."""
+    return Path(str(importlib.resources.files("xraytk.models"))) / "default"
+
+
+def _read(image: Path) -> bytes:
+    """Read the file; no message names it, as file names often name patients."""
+    try:
+        return image.read_bytes()
+    except FileNotFoundError:
+        raise DataError("the image does not exist", todo="Check the path.") from None
+    except IsADirectoryError:
+        raise DataError(
+            "the image is a folder", "wanted one file", "For many images, use `xraytk ingest`."
+        ) from None
+    except OSError as error:
+        raise DataError("the image cannot be read", f"the system says: {error.strerror}") from None
+
+
+def _writer(config: ReportConfig) -> tuple[saved.Saved, str, bool]:
+    """The report model, whose it is, and whether it is the default one."""
+    device = device_of(MachineConfig())
+    folder = config.run or _newest(Workspace(config.work), ReportTask)
+    if folder is None:
+        return saved.load(default_model(), device), "default model trained on phantoms", True
+    model = saved.load(folder / "best" if (folder / "best").is_dir() else folder, device)
+    if not isinstance(model.learner, ReportTask):
+        raise DataError(f"{folder} writes no reports", "it is a run of another task", "Give a report run.")
+    return model, f"your run {folder.name}, step {model.facts.get('step', '?')}", False
+
+
+def _newest(work: Workspace, kind: type) -> Path | None:
+    """The newest finished run of a task; None when there is none."""
+    found = sorted(work.runs.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
+    fitting = [path.parent.parent for path in found if saved.task_of(path.parent) is kind]
+    return fitting[-1] if fitting else None
+
+
+def _findings(config: ReportConfig, image: Any, image_id: str, view: str) -> dict[str, float]:
+    """Probabilities from the workspace's classifier; {} without one."""
+    folder = _newest(Workspace(config.work), ClassifyTask)
+    if folder is None:
+        return {}
+    model = saved.load(folder / "best", device_of(MachineConfig()))
+    scores: dict[str, float] = model.learner.predict(_batch(image, image_id, view, model))[0].scores
+    return {label: round(score, 4) for label, score in scores.items()}
+
+
+def _batch(image: Any, image_id: str, view: str, model: saved.Saved) -> Batch:
+    """One image, put into the square as the stream does it."""
+    side, fit = model.facts["data"]["image_px"], model.facts["data"]["fit"]
+    placed, valid = augment.place(image, side, fit)
+    labels = len(getattr(model.learner, "labels", ()))
+    return Batch(
+        image=torch.from_numpy(placed)[None, None],
+        valid=torch.from_numpy(valid)[None],
+        lung=torch.zeros(1, side, side, dtype=torch.bool),
+        has_contour=torch.zeros(1, dtype=torch.bool),
+        labels=torch.full((1, labels), torch.nan),
+        reports={"en": [""], "zh": [""]},
+        image_id=[image_id],
+        patient_hash=[""],
+        view=[view],
+    ).to(device_of(MachineConfig()))
+
+
+def _write(config: ReportConfig, result: ReportResult) -> ReportResult:
+    """Write text and JSON where there is a place for them."""
+    out = config.out or (Workspace(config.work).reports if config.work.is_dir() else None)
+    if out is None:
+        return result
+    text, tree = (out / f"{result.image_id}.{result.lang}.{ending}" for ending in ("txt", "json"))
+    made = replace(result, files=(text, tree))
+    with atomic_write(text, "w") as stream:
+        stream.write(f"{made.text}\n\n[{made.model}]\n{made.notice}\n")
+    write_json(tree, {"format": FORMAT, **as_plain(made)})
+    return made

@@ -1,0 +1,208 @@
+"""Disease prediction: the pretrained encoder and a multi-label head."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xraytk.config import build
+from xraytk.errors import DataError
+from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
+from xraytk.records import Batch, Loss, Prediction
+from xraytk.tasks import metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """The head of a classifier.
+
+    Args:
+        pool: "mean" of the patch tokens, or "attention": their mean weighted by a learned query.
+        weight: "vtb" weighs each label's loss by exp(1 - r) where it is present and exp(r) where
+            it is absent, r being its share in the training split; "none" does not.
+    """
+
+    pool: Literal["mean", "attention"] = "mean"
+    weight: Literal["none", "vtb"] = "vtb"
+
+
+class ClassifyTask(nn.Module):
+    """Encoder, pooling, norm and one linear output a label.
+
+    Args:
+        encoder: Shape of the encoder.
+        head: Pooling and weights.
+        labels: Names of the C labels.
+        rates: (C,) share of each label among its known training values; NaN where none is known.
+        frozen: Leave the encoder as it is.
+
+    Raises:
+        DataError: If there is no label.
+
+    Source:
+        Weights: VTB (methods section 4). Mean over patch tokens with a norm: MAE, appendix A.
+    """
+
+    needs = frozenset({"image", "valid", "labels"})
+    rates: Tensor
+
+    def __init__(
+        self,
+        encoder: VitConfig,
+        head: HeadConfig,
+        labels: Sequence[str],
+        rates: Sequence[float] | None = None,
+        *,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        if not labels:
+            raise DataError(
+                "there is no label to learn",
+                "the shards hold no labels",
+                "Give labels to `xraytk ingest --labels FILE`, then run `xraytk shard` again.",
+            )
+        self.encoder = Vit(encoder).requires_grad_(not frozen)
+        self.head, self.labels, self.frozen = head, tuple(labels), frozen
+        self.query = nn.Linear(encoder.width, 1) if head.pool == "attention" else None
+        self.norm = nn.LayerNorm(encoder.width)
+        self.output = nn.Linear(encoder.width, len(labels))
+        nn.init.trunc_normal_(self.output.weight, std=0.01)
+        nn.init.zeros_(self.output.bias)
+        known = torch.tensor([0.5] * len(labels) if rates is None else list(rates))
+        self.register_buffer("rates", torch.nan_to_num(known, nan=0.5))
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Score of every label.
+
+        Returns:
+            (B, C) logits.
+        """
+        config = self.encoder.config
+        valid = valid_patches(batch.valid, config.patch_px)  # (B, N)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            tokens = self.encoder(normalise(batch.image, config.channels), valid=valid)[:, 1:]
+        if self.query is None:
+            share = valid.to(tokens.dtype)
+            share = share / share.sum(dim=1, keepdim=True)
+        else:
+            share = self.query(tokens)[..., 0].masked_fill(~valid, float("-inf")).softmax(dim=1)
+        pooled = torch.einsum("bn,bnd->bd", share.to(tokens.dtype), tokens)  # (B, D)
+        out: Tensor = self.output(self.norm(pooled))
+        return out
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+        """Weighted binary cross-entropy, mean over the labels that are known."""
+        logits = self.logits(batch).float()
+        known = ~torch.isnan(batch.labels)
+        truth = torch.nan_to_num(batch.labels)
+        each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        if self.head.weight == "vtb":
+            each = each * torch.exp(truth * (1 - self.rates) + (1 - truth) * self.rates)
+        return Loss((each * known).sum() / known.sum().clamp(min=1))
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Probability of every label; the model is in evaluation mode meanwhile."""
+        was_training = self.training
+        self.eval()
+        scores = self.logits(batch).float().sigmoid().tolist()
+        self.train(was_training)
+        return [
+            Prediction(
+                image_id=image,
+                patient_hash=patient,
+                scores=dict(zip(self.labels, row, strict=True)),
+                reference=dict(zip(self.labels, truth, strict=True)),
+            )
+            for image, patient, row, truth in zip(
+                batch.image_id, batch.patient_hash, scores, batch.labels.tolist(), strict=True
+            )
+        ]
+
+    @staticmethod
+    def score(
+        predictions: Sequence[Prediction],
+        thresholds: Mapping[str, float],
+        *,
+        resamples: int = 1000,
+        seed: int = 0,
+    ) -> dict[str, dict[str, metrics.Value]]:
+        """Score predictions per label; see `metrics.score_labels`."""
+        labels = list(predictions[0].scores) if predictions else []
+        scores, truth = as_arrays(predictions, labels)
+        return metrics.score_labels(
+            scores,
+            truth,
+            labels,
+            thresholds,
+            [p.patient_hash for p in predictions],
+            resamples=resamples,
+            seed=seed,
+        )
+
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Score on the validation split.
+
+        Returns:
+            Mean of each metric over the labels (F1 and accuracy at the best thresholds of this
+            split), the loss, and "score": the mean AUROC, or minus the loss without one.
+        """
+        predictions = [made for batch in batches for made in self.predict(batch)]
+        scores, truth = as_arrays(predictions, self.labels)
+        macro = self.score(predictions, self._thresholds(scores, truth), resamples=0)["macro"]
+        numbers = {name: value.value for name, value in macro.items() if not value.reason}
+        known = ~np.isnan(truth)
+        if known.any():
+            chance = np.clip(np.where(truth == 1, scores, 1 - scores), 1e-7, 1)
+            numbers["loss"] = float(-np.log(chance[known]).mean())
+            numbers["score"] = numbers.get("auroc", -numbers["loss"])
+        return numbers
+
+    def fitted(self, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Facts fitted on the validation split: the threshold of each label with the best F1."""
+        predictions = [made for batch in batches for made in self.predict(batch)]
+        return {"thresholds": self._thresholds(*as_arrays(predictions, self.labels))}
+
+    def _thresholds(self, scores: metrics.Floats, truth: metrics.Floats) -> dict[str, float]:
+        return {
+            label: metrics.best_threshold(scores[:, c], truth[:, c]) for c, label in enumerate(self.labels)
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What `rebuild` needs, as plain values."""
+        return {
+            "encoder": dataclasses.asdict(self.encoder.config),
+            "head": dataclasses.asdict(self.head),
+            "labels": list(self.labels),
+        }
+
+    @classmethod
+    def rebuild(cls, model: Mapping[str, Any], folder: Path) -> ClassifyTask:
+        """Build the model that `describe` described, with random weights."""
+        return cls(
+            build(VitConfig, model["encoder"], "encoder."),
+            build(HeadConfig, model["head"], "head."),
+            model["labels"],
+        )
+
+
+def as_arrays(
+    predictions: Sequence[Prediction], labels: Sequence[str]
+) -> tuple[metrics.Floats, metrics.Floats]:
+    """Scores and truth as (n, C) arrays; truth is NaN where unknown."""
+    scores = [[p.scores[label] for label in labels] for p in predictions]
+    truth = [[p.reference[label] for label in labels] for p in predictions if isinstance(p.reference, dict)]
+    shape = (len(predictions), len(labels))
+    return (
+        np.asarray(scores, dtype=np.float64).reshape(shape),
+        np.asarray(truth, dtype=np.float64).reshape(shape),
+    )

@@ -1,0 +1,183 @@
+"""Report generation: the pretrained encoder and a decoder that writes English and Chinese."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xraytk.config import build
+from xraytk.models.language import DecoderConfig, ReportDecoder
+from xraytk.models.tokens import Vocabulary
+from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
+from xraytk.records import Batch, Loss, Prediction
+from xraytk.tasks import metrics
+
+IGNORED = -100  # target of padding, as cross-entropy knows it
+
+
+class ReportTask(nn.Module):
+    """Encoder, projection and decoder, trained on the reports of all languages at once.
+
+    Args:
+        encoder: Shape of the encoder.
+        decoder: Size of the decoder.
+        vocabulary: Over all languages.
+        langs: Languages it learns; a sample counts once for each in which it has a report.
+        frozen: Leave the encoder as it is.
+    """
+
+    needs = frozenset({"image", "valid", "reports"})
+
+    def __init__(
+        self,
+        encoder: VitConfig,
+        decoder: DecoderConfig,
+        vocabulary: Vocabulary,
+        langs: Sequence[str],
+        *,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = Vit(encoder).requires_grad_(not frozen)
+        self.decoder = ReportDecoder(decoder, vocabulary, encoder.width)
+        self.vocabulary, self.langs, self.frozen = vocabulary, tuple(langs), frozen
+
+    def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Image tokens for the decoder.
+
+        Returns:
+            (B, 1 + N, D) tokens, and (B, 1 + N) bool, False where a patch is padding.
+        """
+        config = self.encoder.config
+        valid = valid_patches(batch.valid, config.patch_px)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            memory = self.encoder(normalise(batch.image, config.channels), valid=valid)
+        return memory, F.pad(valid, (1, 0), value=True)
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+        """Cross-entropy of each next token, mean over the tokens of all reports in the batch.
+
+        A batch without any report costs nothing and moves nothing.
+        """
+        memory, seen = self.look(batch)
+        rows, langs, tokens = self._written(batch)  # (M,), (M,), (M, L)
+        targets = torch.where(tokens[:, 1:] == self.vocabulary.pad, IGNORED, tokens[:, 1:])
+        logits = self.decoder(tokens[:, :-1], memory[rows], seen[rows])  # (M, L - 1, V)
+        each = F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")  # (M, L - 1)
+        counted = targets != IGNORED
+        parts = {}
+        for number, lang in enumerate(self.langs):
+            own = counted & (langs == number)[:, None]
+            if own.any():
+                parts[f"loss_{lang}"] = each[own].mean().detach()
+        return Loss(each.sum() / counted.sum().clamp(min=1), parts)
+
+    def _written(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Sequences of all reports: their image, their language, their padded tokens."""
+        found = [
+            (row, number, self.vocabulary.encode(text, lang, self.decoder.config.max_tokens))
+            for number, lang in enumerate(self.langs)
+            for row, text in enumerate(batch.reports[lang])
+            if text.strip()
+        ]
+        if not found:  # nothing but padding to learn: every weight keeps a gradient, of zero
+            found = [(0, -1, [self.vocabulary.start(self.langs[0]), self.vocabulary.pad])]
+        longest = max(len(sequence) for _, _, sequence in found)
+        padded = [s + [self.vocabulary.pad] * (longest - len(s)) for _, _, s in found]
+        device = batch.image.device
+        return (
+            torch.tensor([row for row, _, _ in found], device=device),
+            torch.tensor([number for _, number, _ in found], device=device),
+            torch.tensor(padded, device=device),
+        )
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, lang: str, *, beam: int = 3, no_repeat: int = 0) -> list[Prediction]:
+        """Write a report in ``lang`` for every image; the model is in evaluation mode meanwhile."""
+        was_training = self.training
+        self.eval()
+        memory, seen = self.look(batch)
+        texts = self.decoder.write(memory, seen, lang, beam=beam, no_repeat=no_repeat)
+        self.train(was_training)
+        return [
+            Prediction(image_id=image, patient_hash=patient, text=text, reference=reference)
+            for image, patient, text, reference in zip(
+                batch.image_id, batch.patient_hash, texts, batch.reports[lang], strict=True
+            )
+        ]
+
+    @staticmethod
+    def score(
+        predictions: Iterable[Prediction], lang: str, *, resamples: int = 1000, seed: int = 0
+    ) -> dict[str, metrics.Value]:
+        """Score those predictions that have a reference; see `metrics.score_texts`."""
+        scored = [p for p in predictions if isinstance(p.reference, str) and p.reference.strip()]
+        return metrics.score_texts(
+            [p.text for p in scored],
+            [str(p.reference) for p in scored],
+            lang,
+            [p.patient_hash for p in scored],
+            resamples=resamples,
+            seed=seed,
+        )
+
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Score on the validation split, greedily.
+
+        Returns:
+            Every metric of every language, "score", the mean BLEU-4 of the languages, and
+            "loss", the mean over batches.
+        """
+        losses = []
+        written: dict[str, list[Prediction]] = {lang: [] for lang in self.langs}
+        for batch in batches:
+            losses.append(self._loss(batch))
+            for lang in self.langs:
+                if any(text.strip() for text in batch.reports[lang]):
+                    written[lang] += self.predict(batch, lang, beam=1)
+        numbers = {}
+        for lang in self.langs:
+            for name, value in self.score(written[lang], lang, resamples=0).items():
+                if not value.reason:
+                    numbers[f"{name}_{lang}"] = value.value
+        fours = [value for name, value in numbers.items() if name.startswith("bleu_4")]
+        if fours:
+            numbers["score"] = sum(fours) / len(fours)
+            numbers["loss"] = sum(losses) / len(losses)
+        return numbers
+
+    @torch.no_grad()
+    def _loss(self, batch: Batch) -> float:
+        was_training = self.training
+        self.eval()
+        total = self(batch, torch.Generator()).total
+        self.train(was_training)
+        return float(total)
+
+    def fitted(self, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Facts fitted on the validation split: none."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """What `rebuild` needs, as plain values."""
+        return {
+            "encoder": dataclasses.asdict(self.encoder.config),
+            "decoder": dataclasses.asdict(self.decoder.config),
+            "langs": list(self.langs),
+        }
+
+    @classmethod
+    def rebuild(cls, model: Mapping[str, Any], folder: Path) -> ReportTask:
+        """Build the model that `describe` described, with random weights."""
+        return cls(
+            build(VitConfig, model["encoder"], "encoder."),
+            build(DecoderConfig, model["decoder"], "decoder."),
+            Vocabulary.load(folder / "tokenizer.json"),
+            model["langs"],
+        )

@@ -1,0 +1,278 @@
+"""One process or several: in this process, spawned here, or started by torchrun.
+
+A verb hands over a module-level function ``entry(config, progress) -> Result``. With several
+processes it runs in each, inside a process group; the Result of rank 0 comes back, and rank 0
+speaks through the caller's progress.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Literal, Self, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+
+from xraytk.errors import InterruptedRunError, MachineError, UsageError, XraytkError
+from xraytk.progress import Progress, Silent
+
+C = TypeVar("C")
+R = TypeVar("R")
+Member = tuple[BaseProcess, Connection]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfig:
+    """What the run may use of the machine; no part of a run's identity.
+
+    Args:
+        gpus: Processes, one a GPU; on ``cpu`` that many gloo processes.
+        device: "auto" takes CUDA when there is one.
+        workers: Loader processes of each training process.
+        precision: "auto" is bf16 autocast on CUDA and fp32 on CPU.
+        compile: Compile the model with torch.compile.
+        micro_batch: Images of one forward pass; 0 chooses.
+    """
+
+    gpus: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    micro_batch: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        for name, least in (("gpus", 1), ("workers", 0), ("micro_batch", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"machine.{name} is {getattr(self, name)}", f"wanted at least {least}")
+
+
+def launch(
+    entry: Callable[[C, Progress], R], config: C, machine: MachineConfig, progress: Progress | None = None
+) -> R:
+    """Run ``entry`` on one or several processes.
+
+    Args:
+        entry: A module-level function.
+        config: Its first argument; must be picklable.
+        machine: How many processes, on what.
+        progress: Where rank 0 reports to.
+
+    Returns:
+        What ``entry`` returned on rank 0.
+
+    Raises:
+        MachineError: If a device is missing or a process died.
+        XraytkError: What a process raised.
+    """
+    progress = progress or Silent()
+    check_devices(machine)
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        with _group(machine, "env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
+            return entry(config, progress if dist.get_rank() == 0 else Silent())
+    if machine.gpus == 1:
+        return entry(config, progress)
+    with tempfile.TemporaryDirectory(prefix="xraytk-") as folder:
+        return _spawn(entry, config, machine, progress, f"file://{folder}/rendezvous")
+
+
+def device_of(machine: MachineConfig) -> torch.device:
+    """Device of this process: ``cuda:LOCAL_RANK`` or ``cpu``."""
+    if device_kind(machine) == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def device_kind(machine: MachineConfig) -> str:
+    """Resolve "auto" to "cuda" or "cpu"."""
+    if machine.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return machine.device
+
+
+def check_devices(machine: MachineConfig) -> None:
+    """Refuse a machine that lacks what was asked for.
+
+    Raises:
+        MachineError: If CUDA or so many GPUs are not there.
+    """
+    if device_kind(machine) == "cpu":
+        return
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if there < machine.gpus:
+        raise MachineError(
+            f"{machine.gpus} GPU{'s' * (machine.gpus > 1)} asked for",
+            f"torch sees {there}",
+            "Lower --gpus, or use --device cpu.",
+        )
+
+
+@contextlib.contextmanager
+def _group(machine: MachineConfig, init: str, rank: int, world: int) -> Iterator[None]:
+    """Be one process of a group."""
+    device = device_of(machine)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", init_method=init, rank=rank, world_size=world
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _spawn(
+    entry: Callable[[C, Progress], R], config: C, machine: MachineConfig, progress: Progress, init: str
+) -> R:
+    context = multiprocessing.get_context("spawn")
+    members: list[Member] = []
+    stopped = False
+
+    def forward(number: int, frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        for process, _ in members:
+            if process.is_alive() and process.pid:
+                os.kill(process.pid, signal.SIGTERM)
+
+    with handling_signals(forward):
+        try:
+            for rank in range(machine.gpus):
+                ours, theirs = context.Pipe()
+                arguments = (entry, config, machine, init, rank, theirs)
+                process: BaseProcess = context.Process(target=_member, args=arguments, daemon=False)
+                process.start()
+                theirs.close()
+                members.append((process, ours))
+            return cast(R, _listen(members, progress))
+        except MachineError:
+            if stopped:
+                raise InterruptedRunError(
+                    "stopped before the first step", todo="Run the same command to go on."
+                ) from None
+            raise
+        finally:
+            for process, connection in members:
+                if process.is_alive():
+                    process.terminate()
+                process.join(timeout=30)
+                connection.close()
+
+
+def _member(
+    entry: Callable[[C, Progress], R],
+    config: C,
+    machine: MachineConfig,
+    init: str,
+    rank: int,
+    out: Connection,
+) -> None:
+    """Body of a spawned process: run ``entry`` in the group and send what comes of it."""
+    os.environ["LOCAL_RANK"] = str(rank)
+    if device_kind(machine) == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // machine.gpus))
+    try:
+        with _group(machine, init, rank, machine.gpus):
+            result = entry(config, _Sender(out) if rank == 0 else Silent())
+        out.send(("result", result if rank == 0 else None))
+    except XraytkError as error:
+        out.send(("error", error))
+    except KeyboardInterrupt:
+        out.send(("error", InterruptedRunError("stopped", todo="Run the same command to go on.")))
+
+
+def _listen(members: list[Member], progress: Progress) -> Any:
+    """Relay progress until every process has sent its result, or one its error."""
+    waiting = {connection: (rank, process) for rank, (process, connection) in enumerate(members)}
+    tasks: dict[int, Any] = {}
+    result: Any = None
+    while waiting:
+        for ready in wait(list(waiting)):
+            connection = cast(Connection, ready)
+            rank, process = waiting[connection]
+            try:
+                kind, *values = connection.recv()
+            except EOFError:
+                process.join(timeout=30)
+                raise MachineError(
+                    f"training process {rank} ended without a word",
+                    f"exit code {process.exitcode}" + " (killed: out of memory?)" * (process.exitcode == -9),
+                    "Its own message, if any, is above. Lower machine.micro_batch if memory ran out.",
+                ) from None
+            if kind == "error":
+                raise values[0]
+            if kind == "result":
+                result = values[0] if rank == 0 else result
+                del waiting[connection]
+            else:
+                _relay(kind, values, progress, tasks)
+    return result
+
+
+def _relay(kind: str, values: list[Any], progress: Progress, tasks: dict[int, Any]) -> None:
+    if kind == "note":
+        progress.note(values[0])
+    elif kind == "task":
+        number, name, total, unit = values
+        tasks[number] = progress.task(name, total, unit)
+        tasks[number].__enter__()
+    elif kind == "update":
+        tasks[values[0]].update(values[1], **values[2])
+    elif kind == "end":
+        tasks.pop(values[0]).__exit__(None, None, None)
+
+
+class _Sender:
+    """A Progress that speaks through a pipe."""
+
+    def __init__(self, out: Connection) -> None:
+        self._out = out
+        self._tasks = 0
+
+    def note(self, text: str) -> None:
+        self._out.send(("note", text))
+
+    def task(self, name: str, total: int | None, unit: str = "images") -> _SentTask:
+        self._tasks += 1
+        self._out.send(("task", self._tasks, name, total, unit))
+        return _SentTask(self._out, self._tasks)
+
+
+class _SentTask:
+    def __init__(self, out: Connection, number: int) -> None:
+        self._out, self._number = out, number
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._out.send(("end", self._number))
+
+    def update(self, done: int, **facts: object) -> None:
+        self._out.send(("update", self._number, done, facts))
+
+
+@contextlib.contextmanager
+def handling_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Handle SIGTERM and SIGINT with ``handler``; outside the main thread, do nothing."""
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                stack.callback(signal.signal, number, signal.getsignal(number))
+                signal.signal(number, handler)
+        yield

@@ -1,0 +1,412 @@
+"""The only training loop.
+
+It is handed a learner and micro-batches, and knows neither data nor model. A run is a function
+of its seed: every forward pass draws its chance from (seed, step, number of the micro-batch in
+the global batch), so a resumed run is bit-identical on CPU, and one process equals several.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from xraytk import distributed
+from xraytk.errors import DataError, InterruptedRunError, MachineError, UsageError, XraytkError
+from xraytk.files import checkpoint_step, read_json, write_json
+from xraytk.progress import Progress, Silent
+from xraytk.records import Batch, Loss
+from xraytk.train import checkpoint
+from xraytk.train.journal import Journal
+from xraytk.train.launch import MachineConfig, device_of, handling_signals
+from xraytk.train.optim import OptimConfig, lr_at, make_optimizer, set_lr
+
+SCORE = "score"
+"""The key of `validate`'s answer by which the best checkpoint is kept; higher is better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitPlan:
+    """How long, how, and what to write on the way.
+
+    Args:
+        steps: Updates in all.
+        batch: Images of one update, over all processes.
+        optim: Optimizer and schedule.
+        save_every: Updates between checkpoints.
+        keep_last: Checkpoints that stay, besides the best.
+        log_every: Updates between lines of the log; each is a mean over them.
+        figure_every: Updates between figures; 0 for the end only.
+        validate_every: Updates between validations; 0 for the end only.
+        seed: All chance comes from it.
+        machine: Device, processes, precision.
+    """
+
+    steps: int
+    batch: int
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    save_every: int = 1000
+    keep_last: int = 2
+    log_every: int = 10
+    figure_every: int = 0
+    validate_every: int = 0
+    seed: int = 0
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        least = {"steps": 1, "batch": 1, "save_every": 1, "keep_last": 1, "log_every": 1}
+        for name, low in {**least, "figure_every": 0, "validate_every": 0, "seed": 0}.items():
+            if getattr(self, name) < low:
+                raise UsageError(f"{name} is {getattr(self, name)}", f"wanted at least {low}")
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """What came of it.
+
+    Args:
+        steps: Updates done in all.
+        first_loss: First logged loss of the run.
+        last_loss: Last logged loss.
+        img_per_s: Over this call; 0 when nothing was left to do.
+        checkpoint: The last checkpoint.
+        best_step: Step of the best validation score; None without one.
+        validation: Metrics of the last validation.
+    """
+
+    steps: int
+    first_loss: float
+    last_loss: float
+    img_per_s: float
+    checkpoint: Path
+    best_step: int | None
+    validation: dict[str, float]
+
+
+Batches = Callable[[int], Iterator[Batch]]
+Figures = Callable[[nn.Module, int, Path], None]
+Validate = Callable[[nn.Module], dict[str, float]]
+
+
+def fit(
+    learner: nn.Module,
+    batches: Batches,
+    plan: FitPlan,
+    folder: Path,
+    *,
+    config: dict[str, Any],
+    name: str = "train",
+    progress: Progress | None = None,
+    resume_from: Path | None = None,
+    figures: Figures | None = None,
+    validate: Validate | None = None,
+) -> FitResult:
+    """Train.
+
+    Args:
+        learner: An ``nn.Module`` that is a `records.Learner`.
+        batches: From the first step to do, this process's micro-batches, without end; of the
+            size that `micro_batch_of` gives.
+        plan: How long and how.
+        folder: Run folder; see `train.run.prepare`.
+        config: Plain values, written with each checkpoint.
+        name: What the progress calls it.
+        progress: Where to report to.
+        resume_from: Checkpoint to go on from.
+        figures: Called with (learner, step, folder/figures) on the first process.
+        validate: Called on the first process; see `SCORE`.
+
+    Raises:
+        XraytkError: If the loss or the gradient is not finite on any process.
+        InterruptedRunError: After SIGTERM or SIGINT, when the state is saved.
+        MachineError: If the device's memory does not suffice.
+    """
+    job = _Job(learner, plan, folder, config, figures, validate)
+    job.begin(resume_from)
+    devices = [job.device] if job.device.type == "cuda" else []
+    with (
+        contextlib.ExitStack() as stack,
+        (progress or Silent()).task(name, plan.steps, "steps") as task,
+        torch.random.fork_rng(devices),
+        handling_signals(job.ask_to_stop),
+        _explain_memory(),
+    ):
+        source = stack.enter_context(_closed_after(batches(job.step)))
+        while job.step < plan.steps:
+            lr = lr_at(job.step, plan.steps, plan.optim)
+            set_lr(job.optimizer, lr)
+            loss, parts = job.accumulate(source)
+            norm = job.gradient_norm()
+            job.agree_on_finite(loss, norm)
+            job.optimizer.step()
+            job.step += 1
+            stop = job.agree_on_stop()
+            job.log(loss, parts, lr, norm, task)
+            job.look()
+            job.save_if_due()
+            if stop:
+                raise InterruptedRunError(
+                    f"stopped after step {job.step:,} of {plan.steps:,}; everything is saved",
+                    todo="Run the same command to go on.",
+                )
+    return job.result()
+
+
+class _Job:
+    """The state of one `fit`; its methods are the lines of the loop, in its order."""
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        plan: FitPlan,
+        folder: Path,
+        config: dict[str, Any],
+        figures: Figures | None,
+        validate: Validate | None,
+    ) -> None:
+        self.learner, self.plan, self.folder, self.config = learner, plan, folder, config
+        self.figures, self.validate = figures, validate
+        self.device = device_of(plan.machine)
+        self.micro_batch = micro_batch_of(plan.batch, plan.machine)
+        self.micro_steps = plan.batch // distributed.world() // self.micro_batch
+        self.step = self.began_at = 0
+        self.asked_to_stop = self.stop = False
+        self.best: dict[str, Any] = {}
+        self.validation: dict[str, float] = {}
+        self.journal = Journal(folder / "log.jsonl", plan.batch, self.device)
+
+    def begin(self, resume_from: Path | None) -> None:
+        """Move to the device, load, cut the log, wrap for several processes."""
+        self.learner.to(self.device).train()
+        self.optimizer = make_optimizer(self.learner, self.plan.optim)
+        if resume_from is not None:
+            self.step = self.began_at = checkpoint.load(resume_from, self.learner, self.optimizer)
+        self.journal.cut(self.step)
+        if (self.folder / "best.json").is_file():
+            best = read_json(self.folder / "best.json", "xraytk finetune")
+            self.best = best if best["step"] <= self.step else {}
+        if self.plan.machine.compile:
+            self.learner.compile()
+        self.model = self.learner
+        if distributed.active():
+            ids = [self.device] if self.device.type == "cuda" else None
+            self.model = DistributedDataParallel(self.learner, device_ids=ids)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def ask_to_stop(self, number: int, frame: object) -> None:
+        """Signal handler: stop after this step; a second signal stops at once."""
+        if self.asked_to_stop:
+            raise KeyboardInterrupt
+        self.asked_to_stop = True
+
+    def accumulate(self, source: Iterator[Batch]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Forward and backward over this process's share of the batch; mean loss and parts."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        parts: dict[str, torch.Tensor] = {}
+        for micro in range(self.micro_steps):
+            began = time.perf_counter()
+            batch = next(source, None)
+            if batch is None:
+                raise DataError("the stream of training batches ended", f"at step {self.step:,}")
+            batch = batch.to(self.device)
+            self.journal.waited += time.perf_counter() - began
+            rng = seed_all(self.plan.seed, self.step, distributed.rank() * self.micro_steps + micro)
+            last = micro == self.micro_steps - 1
+            with self._no_sync(last):
+                with self._autocast():
+                    loss = cast(Loss, self.model(batch, rng))
+                (loss.total / self.micro_steps).backward()  # type: ignore[no-untyped-call]
+            total += loss.total.detach() / self.micro_steps
+            for name, value in loss.parts.items():
+                parts[name] = parts.get(name, 0) + value.detach() / self.micro_steps
+        return total, parts
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Global norm of the gradient, which is clipped to ``optim.clip``."""
+        limit = self.plan.optim.clip or math.inf
+        return nn.utils.clip_grad_norm_(self.parameters, limit)
+
+    def agree_on_finite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        """Stop all processes when one has a loss or a gradient that is not finite."""
+        if distributed.any_true(not bool(torch.isfinite(loss) & torch.isfinite(norm))):
+            raise XraytkError(
+                f"the loss or its gradient is not finite at step {self.step + 1:,}",
+                f"on process {distributed.rank()}: loss {loss.item():.4g}, gradient norm {norm.item():.4g}",
+                "The last checkpoint is whole. Lower optim.lr or optim.clip, or use machine.precision=fp32.",
+            )
+
+    def agree_on_stop(self) -> bool:
+        """Whether any process was asked to stop; all get the same answer."""
+        self.stop = distributed.any_true(self.asked_to_stop) and self.step < self.plan.steps
+        return self.stop
+
+    def log(
+        self, loss: torch.Tensor, parts: dict[str, torch.Tensor], lr: float, norm: torch.Tensor, task: Any
+    ) -> None:
+        """Add this step to the journal, and write a line when it is time."""
+        self.journal.add(loss, parts, norm)
+        if self.stop or self._due(self.plan.log_every):
+            line = self.journal.write(self.step, lr)
+            facts = {"loss": line["loss"], "lr": line["lr"]}
+            wait = f"{100 * line['data_wait']:.1f}%"
+            task.update(self.step, **facts, img_per_s=line["img_per_s"], data_wait=wait)
+
+    def look(self) -> None:
+        """Validate and draw when it is time."""
+        if self.validate is not None and self._due(self.plan.validate_every):
+            self._validated()
+        if self.figures is not None and self._due(self.plan.figure_every) and distributed.is_main():
+            with _evaluating(self.learner):
+                self.figures(self.learner, self.step, self.folder / "figures")
+
+    def save_if_due(self) -> None:
+        """Save when it is time, at the end, or when asked to stop."""
+        if self.stop or self._due(self.plan.save_every):
+            self._save()
+            distributed.barrier()
+
+    def result(self) -> FitResult:
+        """Sum up."""
+        losses = self.journal.losses()
+        last = checkpoint.latest(self.folder)
+        if last is None:
+            raise DataError(f"{self.folder} lost its checkpoints while training")
+        return FitResult(
+            steps=self.step,
+            first_loss=losses[0] if losses else math.nan,
+            last_loss=losses[-1] if losses else math.nan,
+            img_per_s=self.journal.speed(self.step - self.began_at),
+            checkpoint=last,
+            best_step=self.best.get("step"),
+            validation=self.validation,
+        )
+
+    def _due(self, every: int) -> bool:
+        return self.step == self.plan.steps or (every > 0 and self.step % every == 0)
+
+    def _validated(self) -> None:
+        assert self.validate is not None
+        if not distributed.is_main():
+            return
+        with _evaluating(self.learner):
+            self.validation = self.validate(self.learner)
+        self.journal.append({"step": self.step, "validation": self.validation})
+        score = self.validation.get(SCORE)
+        if score is not None and score > self.best.get("score", -math.inf):
+            self._save()
+            self.best = {"format": 1, "step": self.step, "score": score, "metrics": self.validation}
+            write_json(self.folder / "best.json", self.best)
+
+    def _save(self) -> None:
+        if distributed.is_main():
+            newest = checkpoint.latest(self.folder)
+            if newest is None or checkpoint_step(newest) != self.step:
+                checkpoint.save(self.folder, self.step, self.learner, self.optimizer, self.config)
+            checkpoint.prune(self.folder, self.plan.keep_last, self.best.get("step"))
+
+    def _no_sync(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        if isinstance(self.model, DistributedDataParallel) and not last:
+            return cast(contextlib.AbstractContextManager[None], self.model.no_sync())
+        return contextlib.nullcontext()
+
+    def _autocast(self) -> torch.autocast:
+        wanted = self.plan.machine.precision
+        on = wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
+
+
+def micro_batch_of(batch: int, machine: MachineConfig) -> int:
+    """Images of one forward pass on one process.
+
+    With ``machine.micro_batch`` 0: the largest divisor of a process's share that is at most
+    16 on CPU and 32 on CUDA.
+
+    Args:
+        batch: Images of one update, over all processes.
+        machine: Holds ``micro_batch``.
+
+    Raises:
+        UsageError: If the batch cannot be cut into equal parts.
+    """
+    world = distributed.world()
+    share, rest = divmod(batch, world)
+    if rest or not share:
+        raise UsageError(
+            f"batch {batch} cannot be shared by {world} processes",
+            todo=f"Set batch to a multiple of {world}.",
+        )
+    if machine.micro_batch == 0:
+        most = 32 if device_of(machine).type == "cuda" else 16
+        return max(size for size in range(1, min(share, most) + 1) if share % size == 0)
+    if share % machine.micro_batch:
+        fitting = ", ".join(str(n) for n in range(1, min(share, 64) + 1) if share % n == 0)
+        raise UsageError(
+            f"machine.micro_batch {machine.micro_batch} does not divide a process's share of the batch",
+            f"batch {batch} over {world} process{'es' * (world > 1)} is {share} each",
+            f"Use one of {fitting}, or 0 to choose.",
+        )
+    return machine.micro_batch
+
+
+def seed_all(seed: int, step: int, micro: int) -> torch.Generator:
+    """Seed torch's global generators, and make a CPU generator of its own, for one forward pass.
+
+    Args:
+        seed: The run's.
+        step: Updates done.
+        micro: Number of the micro-batch within the global batch.
+    """
+    for_torch, for_rng = np.random.SeedSequence([seed, step, micro]).generate_state(2, np.uint64)
+    torch.manual_seed(int(for_torch >> np.uint64(1)))
+    return torch.Generator().manual_seed(int(for_rng >> np.uint64(1)))
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train()
+
+
+@contextlib.contextmanager
+def _closed_after(source: Iterator[Batch]) -> Iterator[Iterator[Batch]]:
+    """Close a generator, and the loader processes it holds, however the loop ends."""
+    try:
+        yield source
+    finally:
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()
+
+
+@contextlib.contextmanager
+def _explain_memory() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
+            raise MachineError(
+                "the device ran out of memory while training",
+                text.splitlines()[0],
+                "Lower machine.micro_batch (it changes no result), or use a smaller model or image.",
+            ) from None
+        raise

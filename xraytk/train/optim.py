@@ -1,0 +1,141 @@
+"""The optimizer, its parameter groups and the learning rate of every step."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from xraytk.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay.
+
+    Args:
+        lr: Peak learning rate, for the global batch as it is (no hidden scaling).
+        min_lr: Learning rate of the last step.
+        weight_decay: Decoupled decay; vectors (biases, norms) and class or mask tokens have none.
+        beta1: First moment.
+        beta2: Second moment.
+        warmup_share: Share of the steps over which the rate rises linearly, in [0, 1).
+        clip: Largest global gradient norm; 0 does not clip.
+        layer_decay: Factor on the learning rate per block, from the encoder's last block down.
+        encoder_lr_scale: Factor on the learning rate of the whole encoder.
+
+    Source:
+        methods of MAE (He et al. 2022), appendix A: betas, decay, warm-up, cosine; clipping ours.
+    """
+
+    lr: float = 6e-4
+    min_lr: float = 0.0
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.95
+    warmup_share: float = 0.05
+    clip: float = 1.0
+    layer_decay: float = 1.0
+    encoder_lr_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        ranges = {
+            "lr": self.lr > 0,
+            "min_lr": 0 <= self.min_lr <= self.lr,
+            "weight_decay": self.weight_decay >= 0,
+            "beta1": 0 <= self.beta1 < 1,
+            "beta2": 0 <= self.beta2 < 1,
+            "warmup_share": 0 <= self.warmup_share < 1,
+            "clip": self.clip >= 0,
+            "layer_decay": 0 < self.layer_decay <= 1,
+            "encoder_lr_scale": self.encoder_lr_scale > 0,
+        }
+        wanted = {"lr": "more than 0", "min_lr": f"0 to optim.lr ({self.lr})", "layer_decay": "in (0, 1]"}
+        for name, fine in ranges.items():
+            if not fine:
+                limit = wanted.get(name, "in [0, 1)" if "beta" in name or "share" in name else "at least 0")
+                raise UsageError(f"optim.{name} is {getattr(self, name)}", f"wanted {limit}")
+
+
+def lr_at(step: int, steps: int, config: OptimConfig) -> float:
+    """Learning rate of one update.
+
+    Rises as lr * (step + 1) / warm over the first warm = round(warmup_share * steps) updates,
+    then falls as a cosine and reaches ``min_lr`` at the last.
+
+    Args:
+        step: Number of the update, 0 to steps - 1.
+        steps: Updates of the whole run.
+        config: Peak, floor and warm-up.
+    """
+    warm = round(config.warmup_share * steps)
+    if step < warm:
+        return config.lr * (step + 1) / warm
+    way = (step + 1 - warm) / max(1, steps - warm)
+    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, way)))
+
+
+def make_optimizer(learner: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over every parameter that asks for a gradient, each in one group.
+
+    Groups differ in decay and in ``lr_scale``; `set_lr` multiplies by the latter.
+    """
+    depth = _depth(learner)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in learner.named_parameters():
+        if parameter.requires_grad:
+            decay = 0.0 if parameter.ndim <= 1 or name.endswith("_token") else config.weight_decay
+            groups.setdefault((decay, lr_scale(name, depth, config)), []).append(parameter)
+    if not groups:
+        raise UsageError("there is nothing to train", "every parameter of the learner is frozen")
+    return torch.optim.AdamW(
+        [
+            {"params": members, "weight_decay": decay, "lr_scale": scale}
+            for (decay, scale), members in groups.items()
+        ],
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        fused=True,
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group its learning rate for the next update."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def lr_scale(name: str, depth: int, config: OptimConfig) -> float:
+    """Factor on the learning rate of one parameter.
+
+    Args:
+        name: Its name in the learner; the encoder's begin with "encoder.".
+        depth: Blocks of the encoder.
+        config: ``layer_decay`` and ``encoder_lr_scale``.
+
+    Returns:
+        1 outside the encoder; inside, ``encoder_lr_scale * layer_decay ** (blocks above + 1)``,
+        the final norm counting as above all blocks.
+
+    Source:
+        BEiT (Bao et al. 2021) and MAE's fine-tuning.
+    """
+    if not name.startswith("encoder."):
+        return 1.0
+    block = re.match(r"encoder\.blocks\.(\d+)\.", name)
+    above_all = depth + 1 if name.startswith("encoder.norm.") else 0
+    layer = int(block[1]) + 1 if block else above_all
+    return config.encoder_lr_scale * float(config.layer_decay ** (depth + 1 - layer))
+
+
+def _depth(learner: nn.Module) -> int:
+    blocks = getattr(getattr(learner, "encoder", None), "blocks", ())
+    return len(blocks)

@@ -1,0 +1,96 @@
+"""The run folder: whether to resume, and from where; what may differ and what may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from xraytk import distributed
+from xraytk.config import differences
+from xraytk.errors import RunConflictError, UsageError
+from xraytk.files import atomic_write, checkpoint_step, remove_leftovers
+from xraytk.train.checkpoint import latest, read_state, refuse_newer
+
+NO_IDENTITY = frozenset(
+    {"machine", "work", "out", "name", "resume", "save_every", "keep_last", "log_every", "figure_every"}
+)
+"""Keys that change no mathematics: a run goes on when they differ."""
+
+
+def prepare(folder: Path, config: dict[str, Any], resume: str) -> Path | None:
+    """Make the run folder ready and find the checkpoint to go on from.
+
+    Every process may call it; the first one writes ``config.toml``, the others wait for it.
+
+    Args:
+        folder: Run folder.
+        config: Resolved config as plain values.
+        resume: "auto" (the newest checkpoint, if any), "never", or the path of a checkpoint.
+
+    Returns:
+        A checkpoint folder, or None to start from the beginning.
+
+    Raises:
+        RunConflictError: If a run of another config is there, or any run with "never".
+        UsageError: If ``resume`` names no checkpoint.
+    """
+    chosen = _choose(folder, resume)
+    if chosen is not None:
+        refuse_other_config(chosen, config)
+        refuse_newer(folder, chosen)
+    if distributed.is_main():
+        remove_leftovers(folder)
+        with atomic_write(folder / "config.toml") as stream:
+            stream.write(_toml(config).encode())
+    distributed.barrier()
+    return chosen
+
+
+def refuse_other_config(chosen: Path, config: dict[str, Any]) -> None:
+    """Compare the config of a checkpoint with the one at hand.
+
+    Raises:
+        RunConflictError: Naming every key that differs and is part of the run's identity.
+    """
+    old = _identity(read_state(chosen).get("config", {}))
+    lines = differences(old, _identity(config))
+    if lines:
+        raise RunConflictError(
+            f"{chosen.parent} holds a run of another configuration",
+            "\n".join(lines),
+            "Give the old values to go on with it, or choose another run with --name.",
+        )
+
+
+def _choose(folder: Path, resume: str) -> Path | None:
+    newest = latest(folder)
+    if resume == "auto":
+        return newest
+    if resume == "never":
+        if newest is not None:
+            raise RunConflictError(
+                f"{folder} holds a run already",
+                f"its newest checkpoint is after step {checkpoint_step(newest):,}",
+                "Choose another run with --name, or go on with --resume auto.",
+            )
+        return None
+    path = Path(resume)
+    chosen = latest(path) or path
+    if not (chosen / "state.json").is_file():
+        raise UsageError(
+            f"--resume {resume} names no checkpoint",
+            "wanted auto, never, a run folder or a step folder",
+        )
+    return chosen
+
+
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in NO_IDENTITY}
+
+
+def _toml(config: dict[str, Any]) -> str:
+    plain = {k: v for k, v in config.items() if not isinstance(v, dict)}
+    tables = {k: v for k, v in config.items() if isinstance(v, dict)}
+    return tomli_w.dumps({**plain, **tables})
