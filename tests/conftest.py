@@ -44,9 +44,9 @@ def write_shapes(work: Path, splits: dict[str, int]) -> Path:
     for split in [name for name, count in splits.items() for _ in range(count)]:
         number = len(rows)
         kind = number % 4
-        picture = np.full((64, 64), 60 * 257, np.uint16)
+        picture = np.zeros((64, 64), np.uint16)
         top, left = divmod(kind, 2)
-        picture[top * 32 + 6 : top * 32 + 26, left * 32 + 6 : left * 32 + 26] = (190 + number % 8) * 257
+        picture[top * 32 + 6 : top * 32 + 26, left * 32 + 6 : left * 32 + 26] = (248 + number % 8) * 257
         name = f"{number:016x}"
         path = f"images/{name[:2]}/{name}.png"
         pictures.write_png(work / "ingest" / path, picture)
@@ -82,9 +82,9 @@ def shapes_config(work: Path, task: str, **more: Any) -> Any:
         "init": "none",
         "encoder": SHAPE_VIT,
         "decoder": {"width": 32, "depth": 1, "heads": 4, "max_tokens": 20, "min_count": 1, "dropout": 0.0},
-        "optim": {"lr": 3e-3, "layer_decay": 1.0},
+        "optim": {"lr": 3e-3, "beta2": 0.95, "layer_decay": 1.0},
         "batch": 8,
-        "steps": 200,
+        "steps": 240,
         "validate_every": 40,
         "save_every": 20,
         "machine": {"device": "cpu"},

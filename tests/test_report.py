@@ -15,8 +15,8 @@ from xraytk.errors import DataError
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     """A square in the top right quarter, as a PNG whose name is a person's."""
-    image = np.full((256, 256), 60, np.uint8)
-    image[24:104, 152:232] = 210
+    image = np.zeros((256, 256), np.uint8)
+    image[24:104, 152:232] = 250
     path = tmp_path / "Doe^Jane.png"
     cv2.imwrite(str(path), image)
     return path

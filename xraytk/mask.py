@@ -7,6 +7,7 @@ and run again, and only the images without a row are looked at. The whole table 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ RETRIED = ("image-missing", "image-broken", "worker-died")
 _PART = 256  # rows a part holds
 _FEW = 24  # below this, starting processes takes longer than the work
 _OVERLAY_PX = 640
+_TILES = 64  # pictures on the contact sheet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,8 @@ class MaskConfig:
         work: The workspace.
         source: Ingest folder; the workspace's by default.
         out: Masks folder; the workspace's by default.
-        workers: Processes; 0 for one a core. Changes no byte of the output.
+        workers: Processes; 0 for one a core. A few images are done in this one. Changes no byte
+            of the output.
         grid: Rows and columns of the grid of shares over the letterboxed square. 20 fits
             patches of 64 pixels in a square of 1280.
         overlays: How many overlays to draw, failed and flagged images first.
@@ -193,10 +196,11 @@ def _complete(
             skipped.append(_row(job, "skipped", "not-frontal"))
     tables, counts = [done, _table(skipped)], {"ok": 0, "flagged": 0, "failed": 0}
     part: list[dict[str, Any]] = []
-    with progress.task("mask", len(jobs)) as task:
+    workers = config.workers if len(jobs) >= _FEW else 1
+    finished = contextlib.closing(pool.each(_find, jobs, workers))
+    with progress.task("mask", len(jobs)) as task, finished as finished_jobs:
         try:
-            workers = config.workers if len(jobs) >= _FEW else 1
-            for n, (job, found) in enumerate(pool.each(_find, jobs, workers), 1):
+            for n, (job, found) in enumerate(finished_jobs, 1):
                 row = found or _row(job, "failed", "worker-died")
                 part.append(row)
                 counts[row["status"]] += 1
@@ -275,14 +279,18 @@ def _draw(
     tiles, captions = [], []
     with progress.task("overlays", len(chosen)) as task, atomic_folder(out / "overlays") as folder:
         for n, row in enumerate(table.take(chosen).to_pylist(), 1):
-            overlay = _overlay(source / paths[row["image_id"]], row)
+            try:
+                overlay = _overlay(source / paths[row["image_id"]], row)
+            except DataError:  # gone since its row was made
+                continue
             fine, data = cv2.imencode(".jpg", overlay, [cv2.IMWRITE_JPEG_QUALITY, 88])
             assert fine, "OpenCV encodes every 8-bit picture"
             (folder / f"{row['image_id']}.jpg").write_bytes(data.tobytes())
-            tiles.append(overlay)
+            if len(tiles) < _TILES:
+                tiles.append(overlay)
             captions.append(" ".join(filter(None, [row["image_id"][:8], row["status"], row["reason"]])))
             task.update(n)
-        pictures.write_png(sheet, pictures.montage(tiles, captions))
+        pictures.write_png(sheet, pictures.montage(tiles, captions[: len(tiles)]))
     return sheet
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 
-from xraytk.data.dicom import REASONS, Refused, read_radiograph, resize_long_side
+from xraytk.data.dicom import Refused, read_radiograph, resize_long_side
 from xraytk.data.dicom_write import SYNTAXES, write_dx
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -275,16 +276,15 @@ def test_a_cut_or_scrambled_file_is_refused_or_read_but_never_fails_otherwise(sy
     noise = rng.integers(0, 4096, (64, 48)).astype(np.uint16)
     write_dx(out, noise, syntax=syntax, window=(2048, 4096))
     data = out.getvalue()
-    with pytest.raises(Refused):
+    with pytest.raises(Refused) as caught:
         read_radiograph(data[: len(data) * 3 // 4])
+    assert caught.value.reason == ("broken-header" if syntax == "deflated" else "truncated")
     for _ in range(25):
         broken = bytearray(data)
         for at in rng.integers(128, len(data), 6):
             broken[at] = rng.integers(256)
-        try:
+        with contextlib.suppress(Refused):  # its own constructor checks the reason
             read_radiograph(bytes(broken))
-        except Refused as refused:
-            assert refused.reason in REASONS
 
 
 def test_compressed_pixels_of_another_size_than_the_header_says_are_refused_before_decoding() -> None:
@@ -451,8 +451,8 @@ def test_every_file_of_the_collection_ends_in_an_image_or_a_refusal() -> None:
     for path in files:
         try:
             image = read_radiograph(path.read_bytes())
-        except Refused as refused:
-            assert refused.reason in REASONS
+        except Refused:
+            continue
         else:
             read.add(path.name)
             assert image.pixels.dtype == np.uint16

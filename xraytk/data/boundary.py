@@ -26,7 +26,7 @@ SMOOTH = 1.3  # points
 ALONG = 1.7  # points over which the edge is averaged
 EDGE_LIMIT = 1.5
 WEIGHTS = np.array([[0.35, 0.79, 1.37, 1.25], [0.35, 0.79, 1.37, 0.66]])  # right, left x segment
-MARGIN = np.array([[0.001, 0.0125, 0.010, -0.008], [0.008, 0.0125, 0.010, -0.008]])
+MARGIN = np.array([[0.001, 0.0125, 0.010, -0.008], [0.008, 0.0125, 0.010, 0.0]])
 """Where a human draws, outside the steepest edge, of the thorax's width: the lung reaches under
 the ribs' inner margin and above the clavicle, and ends inside the diaphragm's shadow."""
 

@@ -157,7 +157,7 @@ def _judge(facts: Mapping[str, float]) -> tuple[Literal["ok", "flagged", "failed
     if facts["energy"] < 0.7 or max(edges) < 0.15 or max(dark) < 0.5:
         return "failed", "no-lungs"
     checks = {
-        "poor-fit": facts["energy"] < 1.9,  # frontal chests lie about 2.5, other pictures under 1.75
+        "poor-fit": facts["energy"] < 1.75,  # frontal chests lie about 2.5, other pictures below
         "faint-edges": min(edges) < 0.25,
         "one-lung": min(dark) < 0.35 * max(dark),
         "small-area": facts["area"] < 0.12,

@@ -153,7 +153,8 @@ def _check(ds: Dataset) -> None:
     if modality and modality not in header.MODALITIES:
         raise Refused("wrong-modality", modality if modality in header.KNOWN_MODALITIES else "")
     if not ds.get("PixelData"):
-        raise Refused("truncated" if "Rows" in ds else "no-pixels")
+        # pydicom gives an empty object for a file that is cut within compressed pixels
+        raise Refused("truncated" if "Rows" in ds or not len(ds) else "no-pixels")
     if not modality:
         raise Refused("wrong-modality", "none")
     if header.is_elsewhere(ds):

@@ -6,6 +6,7 @@ rises towards that of water), a nodule adds a ball of tissue, a pneumothorax tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -60,7 +61,8 @@ class Lungs:
 
 def lay(
     name: str,
-    taken: list[Finding],
+    taken: Sequence[Finding],
+    wanted: Sequence[str],
     lungs: Lungs,
     body: Body,
     canvas: Canvas,
@@ -72,6 +74,7 @@ def lay(
     Args:
         name: "Pleural Effusion", "Pneumothorax", "Consolidation" or "Nodule".
         taken: The findings laid before; fluid and air come first.
+        wanted: All findings that the phantom shall have.
         lungs: Changed in place.
         body: The measures.
         canvas: The pixels.
@@ -81,38 +84,49 @@ def lay(
     Returns:
         The finding.
     """
-    free = [i for i, side in enumerate(SIDES) if _is_free(side, name, taken)]
-    side = int(rng.choice(free))
+    places = free_places(name, taken)
+    side, zone = places[int(rng.integers(len(places)))]
     if name == "Pleural Effusion":
-        return _effusion(side, lungs, body, canvas, rng)
+        return _effusion(side, _effusion_degrees(wanted), lungs, body, canvas, rng)
     if name == "Pneumothorax":
         return _pneumothorax(side, lungs, body, canvas, lines, rng)
-    lower_free = not any(f.side == SIDES[side] and f.name == "Pleural Effusion" for f in taken)
-    zones = [z for z in ZONES if z != "lower" or lower_free]
-    zone = str(rng.choice(zones))
     if name == "Consolidation":
         return _consolidation(side, zone, lungs, body, canvas, rng)
     return _nodule(side, zone, lungs, body, canvas, rng)
 
 
-def _is_free(side: str, name: str, taken: list[Finding]) -> bool:
-    """Whether a side can take a finding without hiding it or being hidden."""
-    for f in taken:
-        if f.side != side:
+def free_places(name: str, taken: Sequence[Finding]) -> list[tuple[int, str]]:
+    """Where a finding can go without hiding another or being hidden: (index of the side, zone).
+
+    Fluid and air take a side each. A consolidation or a nodule keeps off a collapsed lung, off
+    the zones that fluid may cover, and off each other's zone. Whatever three findings are
+    wanted, there is a place for the last one.
+    """
+    zones = ZONES if name in ("Consolidation", "Nodule") else ("",)
+    places = []
+    for i, side in enumerate(SIDES):
+        here = [f for f in taken if f.side == side]
+        names = {f.name for f in here}
+        if "Pneumothorax" in names or (zones == ("",) and names):
             continue
-        if name in ("Pleural Effusion", "Pneumothorax") or f.name in (
-            "Pneumothorax",
-            "Consolidation",
-            "Nodule",
-        ):
-            return False
-        if f.degree == "large":
-            return False
-    return True
+        wet = "Pleural Effusion" in names
+        places += [
+            (i, z) for z in zones if not (wet and z != "upper") and z not in {f.zone for f in here} - {""}
+        ]
+    return places
 
 
-def _effusion(side: int, lungs: Lungs, body: Body, canvas: Canvas, rng: np.random.Generator) -> Finding:
-    degree = str(rng.choice(["small", "moderate", "large"], p=[0.4, 0.4, 0.2]))
+def _effusion_degrees(wanted: Sequence[str]) -> list[str]:
+    """Amounts of fluid that leave the other wanted findings to be seen."""
+    if "Cardiomegaly" in wanted:
+        return ["small"]
+    return ["small", "moderate"] if len(wanted) > 1 else ["small", "moderate", "large"]
+
+
+def _effusion(
+    side: int, degrees: list[str], lungs: Lungs, body: Body, canvas: Canvas, rng: np.random.Generator
+) -> Finding:
+    degree = str(rng.choice(degrees))
     low, high = {"small": (0.20, 0.27), "moderate": (0.36, 0.52), "large": (0.62, 0.82)}[degree]
     height = rng.uniform(low, high) * body.lung_mm
     sign = (-1, 1)[side]
@@ -129,7 +143,9 @@ def _effusion(side: int, lungs: Lungs, body: Body, canvas: Canvas, rng: np.rando
         side=SIDES[side],
         degree=degree,
         size_mm=round(height, 1),
-        center=_center(canvas, sign * 0.7 * body.half_mm, floor - height / 2),
+        center=_center(
+            canvas, sign * (0.92 if degree == "small" else 0.7) * body.half_mm, floor - 0.6 * height
+        ),
     )
 
 

@@ -109,7 +109,7 @@ def make_phantom(
     laid: list[Finding] = []
     for name in names:
         if name in _LAID:
-            laid.append(lesions.lay(name, laid, lungs, body, canvas, lines, rng))
+            laid.append(lesions.lay(name, laid, names, lungs, body, canvas, lines, rng))
     ratio, width_mm = _measure_heart(heart_seen, sides[0] | sides[1], canvas)
     if "Cardiomegaly" in names:
         laid.append(

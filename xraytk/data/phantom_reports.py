@@ -60,7 +60,9 @@ def _english(findings: list[Finding], heart_ratio: float, rng: np.random.Generat
     ]
     if absent:
         said.append(_pick(rng, "No {}.", "There is no {}.").format(" or ".join(absent)))
-    if "Cardiomegaly" not in names:
+    if _hides_heart(findings):
+        said.append("The left heart border is obscured.")
+    elif "Cardiomegaly" not in names:
         said.append(
             _pick(
                 rng,
@@ -126,6 +128,11 @@ def _impression_en(f: Finding) -> str:
     }[f.name]
 
 
+def _hides_heart(findings: list[Finding]) -> bool:
+    """Whether fluid covers the left heart border, so that its size cannot be told."""
+    return any(f.name == "Pleural Effusion" and f.side == "left" and f.degree != "small" for f in findings)
+
+
 def _cap(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -140,7 +147,10 @@ def _chinese(findings: list[Finding], heart_ratio: float, rng: np.random.Generat
     else:
         said.append(_pick(rng, "双肺纹理清晰，未见明显实质性病变。", "双肺野清晰，未见明显结节及实变影。"))
     enlarged = [f for f in findings if f.name == "Cardiomegaly"]
-    said += [_finding_zh(f, rng) for f in enlarged] or [_pick(rng, "心影不大。", "心影大小、形态正常。")]
+    if _hides_heart(findings):
+        said.append("左心缘显示不清。")
+    else:
+        said += [_finding_zh(f, rng) for f in enlarged] or [_pick(rng, "心影不大。", "心影大小、形态正常。")]
     effusions = [f.side for f in findings if f.name == "Pleural Effusion"]
     if not effusions:
         said.append(_pick(rng, "双侧膈面光整，肋膈角锐利。", "双膈面光滑，双侧肋膈角锐利。"))

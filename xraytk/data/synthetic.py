@@ -10,8 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,8 @@ import numpy as np
 from xraytk.data.dicom_write import uid_from, write_dx
 from xraytk.data.lesions import Finding
 from xraytk.data.phantom import LABELS, Phantom, make_phantom
+from xraytk.data.pool import each
+from xraytk.errors import MachineError
 from xraytk.files import atomic_write
 from xraytk.progress import Progress, Silent
 
@@ -108,18 +108,21 @@ def write_archive(
         patients: How many.
         seed: Any whole number >= 0.
         size_px: Long side of the images.
-        workers: Processes; 1 works in this one.
+        workers: Processes; 0 is one per processor, 1 works in this process.
         progress: Where to report to.
 
     Returns:
         Paths and counts.
     """
-    studies: list[_Study] = []
+    made: dict[int, list[_Study]] = {}
     make = partial(_write_patient, folder / "dicom", seed, size_px)
     with (progress or Silent()).task("phantoms", patients, "patients") as task:
-        for i, made in enumerate(_each(make, patients, workers)):
-            studies.extend(made)
-            task.update(i + 1, images=len(studies))
+        for index, written in each(make, range(patients), workers):
+            if written is None:
+                raise MachineError("a worker process died while making phantoms", todo="Try with workers=1.")
+            made[index] = written
+            task.update(len(made))
+    studies = [study for index in sorted(made) for study in made[index]]
     reports, labels = folder / "reports.csv", folder / "labels.csv"
     _write_csv(
         reports,
@@ -130,21 +133,10 @@ def write_archive(
     return ArchiveResult(folder / "dicom", reports, labels, patients, len(studies))
 
 
-def _each(make: partial[list[_Study]], patients: int, workers: int) -> Iterator[list[_Study]]:
-    if workers <= 1 or patients < 2:
-        yield from map(make, range(patients))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, patients), context, cv2.setNumThreads, (1,)) as pool:
-        try:
-            yield from pool.map(make, range(patients), chunksize=2)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
 def _write_patient(folder: Path, seed: int, size_px: int, index: int) -> list[_Study]:
     """Write all studies of one patient."""
+    if multiprocessing.parent_process() is not None:
+        cv2.setNumThreads(1)
     rng = np.random.default_rng([seed, index, 1])
     patient_id = f"{rng.integers(10**7, 10**8)}"
     site, device = _SITES[index % len(_SITES)]

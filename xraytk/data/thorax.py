@@ -31,7 +31,7 @@ PLAN = {
     "top": (0.115, 0.06),  # y of the apices
     "top_step": (0.0, 0.03),  # left apex lower than right
     "bottom": (0.82, 0.09),  # y of the right costophrenic angle
-    "bottom_step": (0.02, 0.05),  # left angle lower than right
+    "bottom_step": (0.035, 0.05),  # left angle lower than right
     "gap": (0.097, 0.03),  # half of the mediastinum, of the width
     "dome": (0.88, 0.04),  # v at which the diaphragm meets the mediastinum
     "taper": (0.50, 0.09),  # 0.5 is an ellipse; more is a cone
@@ -40,6 +40,7 @@ MEAN = np.array([mean for mean, _ in PLAN.values()])
 SPREAD = np.array([spread for _, spread in PLAN.values()])
 LOWEST = np.array([0.2, -0.2, 0.1, 0.1, -0.15, -0.2, 0.3, -0.3, 0.03, 0.70, 0.30])
 HIGHEST = np.array([0.8, 0.2, 0.6, 0.6, 0.5, 0.2, 1.15, 0.3, 0.30, 0.97, 0.80])
+EVEN = 0.045  # spread of the difference between the right and the left width
 ASPECT = (1.33, 0.22)  # width over height of both lungs together, mean and spread
 
 MEDIAL, APEX, WALL, BASE = range(4)
@@ -48,7 +49,7 @@ SEGMENTS = np.repeat([MEDIAL, APEX, WALL, BASE], [14, 6, 14, 12])
 
 # Weights of the evidence, tuned on public radiographs for the overlap with human outlines.
 EDGE_WEIGHTS = np.array([[1.0, 0.8, 1.27, 1.2], [0.7, 0.8, 1.27, 0.31]])  # right, left x segment
-EDGE, DARK, SIZE, PRIOR, SHAPE = 1.54, 0.6, 0.36, 0.2, 0.035
+EDGE, DARK, SIZE, PRIOR, SHAPE = 1.54, 0.6, 0.36, 0.2, 0.035  # SHAPE: of evenness and aspect
 EDGE_REACH = 0.037  # distance of inside and outside samples from the outline, of the image's width
 EDGE_LIMIT = 1.5  # contrast beyond this counts no more: wires and markers are no lungs
 POPULATION = (1500, 400, 400, 300, 300, 200, 200, 200)
@@ -170,7 +171,7 @@ def _evidence(
         + DARK * dark.mean(-1)
         + SIZE * np.log(np.maximum(across * tall, 0.01))  # contrast alone prefers a small thorax
         - PRIOR * (((plans - MEAN) / SPREAD) ** 2).mean(-1)
-        - SHAPE * aspect**2
+        - SHAPE * (aspect**2 + ((plans[:, 2] - plans[:, 3]) / EVEN) ** 2)
     )
     return energy, edges, dark
 
@@ -211,7 +212,8 @@ def normalise(image: NDArray[Any]) -> Map:
         image: (H, W) grey values, any range.
 
     Returns:
-        (H, W) float32, zero mean and unit spread in every neighbourhood of a third of the image.
+        (H, W) float32, zero mean and unit spread in every neighbourhood of a third of the image,
+        with the air beside the body made as bright as tissue.
 
     Source:
         Ours: the mean of value and rank, so that neither a long tail (white border, burned-in
@@ -226,7 +228,22 @@ def normalise(image: NDArray[Any]) -> Map:
     sigma = 0.16 * max(image.shape)
     local = blur(mixed, sigma)
     variance = blur((mixed - local) ** 2, sigma)
-    return np.asarray((mixed - local) / np.sqrt(variance + 0.003), np.float32)
+    grey = (mixed - local) / np.sqrt(variance + 0.003)
+    return np.asarray(np.where(_outer_air(value), np.maximum(grey, 0.3), grey), np.float32)
+
+
+def _outer_air(value: Map) -> NDArray[np.bool_]:
+    """Air beside the body: dark, and joined to the left or right border of the image.
+
+    It would be taken for a lung. The middle half of the image is left alone, where dark lungs
+    may join it.
+    """
+    _, parts = cv2.connectedComponents((blur(value, 1.0) < 0.12).astype(np.uint8))
+    at_border = np.unique(parts[:, [0, -1]])
+    air = np.isin(parts, at_border[at_border > 0])
+    width = value.shape[1]
+    air[:, width // 4 : width - width // 4] = False
+    return air
 
 
 def blur(image: Map, sigma: float) -> Map:

@@ -1,0 +1,48 @@
+"""Closed paths by hand, and an outline that moves to the edge beside it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from xraytk.data import boundary, thorax
+
+
+def test_a_path_of_no_cost_is_taken() -> None:
+    columns = np.array([2, 3, 3, 4, 3, 2])
+    cost = np.ones((6, 6))
+    cost[np.arange(6), columns] = 0
+    assert boundary.closed_path(cost, 0.1).tolist() == columns.tolist()
+
+
+def test_a_path_closes_on_itself_and_never_jumps() -> None:
+    for seed in range(20):
+        path = boundary.closed_path(np.random.default_rng(seed).random((40, 9)), 0.05)
+        assert np.abs(np.diff(np.append(path, path[0]))).max() <= 1
+
+
+def test_bending_costs() -> None:
+    cost = np.zeros((8, 3))
+    cost[4, 1] = 0.5  # a detour of two bends would avoid it
+    cost[:, [0, 2]] += 0.01
+    straight = boundary.closed_path(cost, 0.4)
+    assert straight.tolist() == [straight[0]] * 8
+    assert len(set(boundary.closed_path(cost, 0.1).tolist())) <= 2
+
+
+@pytest.mark.parametrize("grow", [0.93, 1.07])
+def test_an_outline_moves_to_the_edge_beside_it(grow: float) -> None:
+    width, height = 192, 180
+    picture = np.full((height, width), 0.7, np.float32)
+    truth = thorax.outlines(thorax.MEAN[None], width, height)[0]
+    for points in truth:
+        cv2.fillPoly(picture, [np.rint(points).astype(np.int32)], -0.7)
+    plan = thorax.MEAN.copy()
+    plan[2:4] *= grow
+    fit = thorax.Fit(plan=plan, energy=0.0, edges=np.zeros((2, 4)), dark=np.zeros(2))
+    lungs, contrast = boundary.settle(thorax.blur(picture, 1.0), fit)
+    assert lungs.shape == (2, boundary.POINTS, 2)
+    assert (contrast > 0.8).all()
+    off = abs(lungs[0, :, 0].min() - truth[0, :, 0].min())
+    assert off < abs(grow - 1) * 0.375 * width * 0.6, "closer than where it began"
