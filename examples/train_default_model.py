@@ -103,7 +103,7 @@ def make(size_px: int, seed: int) -> Sample:
     small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
     details = {f.name for f in phantom.findings}
     for f in phantom.findings:
-        details |= {f"{f.name} {f.side}", f"{f.name} {f.side} {f.zone}", f"{f.name} {f.degree}"}
+        details |= {f"{f.name} {rest}".strip() for rest in (f.side, f"{f.side} {f.zone}".strip(), f.degree)}
     return Sample(np.asarray(small, np.uint8), dict(phantom.labels), tuple(sorted(details)), phantom.reports)
 
 
@@ -146,7 +146,7 @@ def training(
     def batches(step: int) -> Iterator[Batch]:
         while True:
             rng = np.random.default_rng([seed, step])
-            chosen = rng.choice(len(samples), MICRO, replace=False)
+            chosen = rng.choice(len(samples), MICRO, replace=len(samples) < MICRO)
             draws = [
                 augment.draw(rng, crop_scale=(0.9, 1.0), rotate_deg=4.0, contrast=0.2) for _ in range(MICRO)
             ]

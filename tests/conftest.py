@@ -82,7 +82,7 @@ def shapes_config(work: Path, task: str, **more: Any) -> Any:
         "init": "none",
         "encoder": SHAPE_VIT,
         "decoder": {"width": 32, "depth": 1, "heads": 4, "max_tokens": 20, "min_count": 1, "dropout": 0.0},
-        "optim": {"lr": 3e-3, "beta2": 0.95, "layer_decay": 1.0},
+        "optim": {"lr": 5e-3, "beta2": 0.95, "layer_decay": 1.0},
         "batch": 8,
         "steps": 240,
         "validate_every": 40,

@@ -67,6 +67,7 @@ def test_a_locked_folder_is_refused_to_a_second_holder(tmp_path: Path) -> None:
         pass
     with files.folder_lock(tmp_path / "work"):
         pass
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_reading_json_names_the_command_that_writes_it(tmp_path: Path) -> None:

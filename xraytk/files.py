@@ -176,21 +176,30 @@ def remove_leftovers(folder: Path) -> None:
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for this process; the lock goes with the process, even when killed.
 
+    The lock file is removed at the end, so that a folder of results holds results only.
+
     Raises:
         RunConflictError: If another process holds it.
     """
-    with explain_os_errors(folder / ".lock"):
+    path = folder / ".lock"
+    with explain_os_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / ".lock").open("a+b")
+        stream = path.open("a+b")
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
         except BlockingIOError:
+            held = False
+        if not held:  # another holds it, or has just removed it
             raise RunConflictError(
                 f"{folder} is in use by another xraytk process",
                 todo="Wait for it to end, or choose another folder with --out.",
-            ) from None
-        yield
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def checkpoints(run: Path) -> list[Path]:

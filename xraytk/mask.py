@@ -276,7 +276,8 @@ def _draw(
         return None
     paths = dict(zip(images["image_id"].to_pylist(), images["path"].to_pylist(), strict=True))
     sheet = out / "contact-sheet.png"
-    tiles, captions = [], []
+    tiles: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+    captions: list[str] = []
     with progress.task("overlays", len(chosen)) as task, atomic_folder(out / "overlays") as folder:
         for n, row in enumerate(table.take(chosen).to_pylist(), 1):
             try:

@@ -44,5 +44,9 @@ def test_an_outline_moves_to_the_edge_beside_it(grow: float) -> None:
     lungs, contrast = boundary.settle(thorax.blur(picture, 1.0), fit)
     assert lungs.shape == (2, boundary.POINTS, 2)
     assert (contrast > 0.8).all()
-    off = abs(lungs[0, :, 0].min() - truth[0, :, 0].min())
-    assert off < abs(grow - 1) * 0.375 * width * 0.6, "closer than where it began"
+    rough = thorax.outlines(plan[None], width, height)[0]
+    walls = [
+        points[np.abs(points[:, 1] - height / 2) < 20, 0].min() for points in (truth[0], rough[0], lungs[0])
+    ]
+    margin = boundary.MARGIN[0, thorax.WALL] * (plan[2] + plan[3]) * width
+    assert abs(walls[0] - walls[2] - margin) < abs(walls[0] - walls[1]) / 2

@@ -84,7 +84,7 @@ def test_another_shape_names_tensors_shapes_and_what_to_set(tmp_path: Path) -> N
 def test_another_depth_is_refused_either_way(tmp_path: Path, depth: int) -> None:
     write(tmp_path)
     other = Vit(VitConfig(image_px=32, patch_px=8, width=16, depth=depth, heads=2))
-    with pytest.raises(DataError, match="12 (missing|unexpected)"):
+    with pytest.raises(DataError, match=r"12 (missing|unexpected)"):
         load_encoder(other, tmp_path)
 
 

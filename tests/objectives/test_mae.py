@@ -161,6 +161,15 @@ def test_a_few_steps_overfit_one_batch() -> None:
     assert loss.item() < 0.3 * first
 
 
+def test_bf16_autocast_gives_nearly_the_same_loss() -> None:
+    made, some = objective(), batch()
+    some.valid[:, :, 24:] = False
+    with torch.autocast("cpu", torch.bfloat16):
+        half = made(some, rng()).total
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(value(made, some), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -33,11 +33,12 @@ class Journal:
         self._count = 0
 
     def cut(self, step: int) -> None:
-        """Drop the lines after ``step``, and a last line that was not written whole."""
+        """Drop the lines after ``step`` and a last line that was not written whole; start the clock."""
         lines = [line for line in read(self.path) if line["step"] <= step]
         if distributed.is_main():
             with atomic_write(self.path, "w") as stream:
                 stream.writelines(json.dumps(line) + "\n" for line in lines)
+        self._began = self._last = time.perf_counter()
 
     def add(self, loss: torch.Tensor, parts: dict[str, torch.Tensor], norm: torch.Tensor) -> None:
         """Count one step in."""

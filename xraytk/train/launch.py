@@ -184,6 +184,7 @@ def _member(
 ) -> None:
     """Body of a spawned process: run ``entry`` in the group and send what comes of it."""
     os.environ["LOCAL_RANK"] = str(rank)
+    os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
     if device_kind(machine) == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // machine.gpus))
     try:
