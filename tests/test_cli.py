@@ -12,7 +12,11 @@ VERBS = ["ingest", "mask", "shard", "pretrain", "finetune", "evaluate", "report"
 
 def xraytk(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "xraytk", *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300
+        [sys.executable, "-m", "xraytk", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
     )
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from xraytk import config as configs
 from xraytk import evaluate, finetune, ingest, mask, pretrain, report, shard
 from xraytk.data import synthetic
-from xraytk.errors import UsageError
-from xraytk.files import Workspace
+from xraytk.errors import RunConflictError, UsageError
+from xraytk.files import Workspace, atomic_write
 from xraytk.progress import Progress, Silent, duration
 
 
@@ -86,6 +86,7 @@ def run(config: DemoConfig, progress: Progress | None = None) -> DemoResult:
         What each stage returned, the reports, and the pictures worth looking at.
     """
     progress = progress or Silent()
+    _claim(config)
     work = Workspace(config.out / "work")
     seconds: dict[str, float] = {}
     stages: dict[str, Any] = {}
@@ -96,22 +97,25 @@ def run(config: DemoConfig, progress: Progress | None = None) -> DemoResult:
         yield
         seconds[name] = round(time.monotonic() - began, 1)
 
+    dicoms, new = config.out / "dicoms", config.out / "new-patient"
     with stage("phantoms"):
-        archive = synthetic.write_archive(
-            config.out / "dicoms",
-            patients=config.patients,
-            seed=config.seed,
-            size_px=config.size_px,
-            workers=config.workers,
-            progress=progress,
-        )
+        for folder, patients, seed in ((dicoms, config.patients, config.seed), (new, 1, config.seed + 1)):
+            if not (folder / "labels.csv").exists():  # it is written last
+                synthetic.write_archive(
+                    folder,
+                    patients=patients,
+                    seed=seed,
+                    size_px=config.size_px,
+                    workers=config.workers,
+                    progress=progress,
+                )
     with stage("ingest"):
         stages["ingest"] = ingest.run(
             ingest.IngestConfig(
-                source=archive.folder,
+                source=dicoms / "dicom",
                 work=work.root,
-                reports=archive.reports,
-                labels=archive.labels,
+                reports=dicoms / "reports.csv",
+                labels=dicoms / "labels.csv",
                 key=config.out / "key",
                 workers=config.workers,
             ),
@@ -122,28 +126,47 @@ def run(config: DemoConfig, progress: Progress | None = None) -> DemoResult:
     with stage("shard"):
         stages["shard"] = shard.run(shard.ShardConfig(work=work.root, workers=config.workers), progress)
     with stage("pretrain"):
-        flags = {"work": work.root, "steps": config.pretrain_steps or None}
-        stages["pretrain"] = pretrain.run(
-            configs.load(pretrain.PretrainConfig, preset="tiny", flags=flags), progress
+        made = configs.load(
+            pretrain.PretrainConfig,
+            preset="tiny",
+            flags={"work": work.root, "steps": config.pretrain_steps or None},
         )
+        stages["pretrain"] = pretrain.run(made, progress)
     for task in ("report", "classify"):
         with stage(f"finetune {task}"):
-            flags = {"work": work.root, "task": task, "steps": config.finetune_steps or None}
-            stages[f"finetune {task}"] = finetune.run(
-                configs.load(finetune.FinetuneConfig, preset="tiny", flags=flags), progress
+            chosen = configs.load(
+                finetune.FinetuneConfig,
+                preset="tiny",
+                flags={"work": work.root, "task": task, "steps": config.finetune_steps or None},
             )
+            stages[f"finetune {task}"] = finetune.run(chosen, progress)
     with stage("evaluate"):
         stages["evaluate"] = evaluate.run(evaluate.EvaluateConfig(work=work.root), progress)
-    new = synthetic.write_archive(
-        config.out / "new-patient", patients=1, seed=config.seed + 1, size_px=config.size_px
-    )
-    image = min(path for path in new.folder.rglob("*") if path.is_file())
+    image = min(path for path in (new / "dicom").rglob("*") if path.is_file())
     with stage("report"):
         reports = {
             lang: report.run(report.ReportConfig(image=image, lang=lang, work=work.root), progress)
             for lang in ("en", "zh")
         }
     return DemoResult(config.out, seconds, stages, image, reports, _pictures(work))
+
+
+def _claim(config: DemoConfig) -> None:
+    """Write the settings into the folder, or compare with those that are there."""
+    path = config.out / "demo.toml"
+    wanted = configs.to_dict(config)
+    if not path.exists():
+        with atomic_write(path, "w") as stream:
+            stream.write(configs.to_toml(config))
+        return
+    if lines := [
+        d for d in configs.differences(configs.read_toml(path), wanted) if not d.startswith("workers")
+    ]:
+        raise RunConflictError(
+            f"{config.out} holds a demo with other settings",
+            "\n".join(lines),
+            "Name another folder: `xraytk demo FOLDER`.",
+        )
 
 
 def _pictures(work: Workspace) -> list[Path]:
