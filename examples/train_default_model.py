@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +111,8 @@ def make(size_px: int, seed: int) -> Sample:
 def make_all(seeds: Sequence[int], size_px: int, workers: int) -> list[Sample]:
     """Make phantoms on several processes."""
     began = time.monotonic()
-    with ProcessPoolExecutor(workers) as pool:
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(workers, context) as pool:
         made = list(pool.map(partial(make, size_px), seeds, chunksize=16))
     print(f"{len(made)} phantoms in {time.monotonic() - began:.0f} s", flush=True)
     return made

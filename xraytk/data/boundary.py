@@ -1,9 +1,9 @@
 """From a rough outline to the boundary: the best closed path in a band around it.
 
 Source: ours, of the family of minimal-path contours: the band is unrolled along the outline's
-normals, each cell costs little where it gets brighter outwards, and dynamic programming finds
-the cheapest closed path. Where there is no edge (consolidation, the heart) it stays near the
-outline that it was given.
+normals, each cell costs little where it gets brighter outwards, and scikit-image's minimum cost
+path finds the cheapest closed one. Where there is no edge (consolidation, the heart) it stays
+near the outline that it was given.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from skimage.graph import MCP_Flexible
 
 from xraytk.data import thorax
 
 POINTS = 96  # a lung's outline
 PASSES = 2  # the second in half the band
 REACH = 0.075  # half width of the band, of the thorax's width
-STRIP = 0.011  # width of the strips whose means are compared
+ACROSS = 0.0095  # spread of the Gaussian whose slope across the outline is the edge
 STAY = 0.59  # cost of the band's edge, against a contrast of 1
 BEND = 0.11  # cost of a step to the side from one point to the next
 SMOOTH = 1.3  # points
@@ -50,7 +52,7 @@ def settle(image: thorax.Map, fit: thorax.Fit) -> tuple[thorax.Points, NDArray[n
         points, segments = _even(rough[side])
         for reach in [REACH / 2**i for i in range(PASSES)]:
             out = _outwards(points, side)
-            edge = _edges(image, points, out, max(2, round(reach * across)), max(2, round(STRIP * across)))
+            edge = _edges(image, points, out, max(2, round(reach * across)), max(1.0, ACROSS * across))
             half = edge.shape[1] // 2
             stay = STAY * (np.arange(-half, half + 1) / half) ** 2
             path = closed_path(stay - WEIGHTS[side][segments][:, None] * edge, BEND)
@@ -73,7 +75,7 @@ def _start(plan: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def closed_path(cost: NDArray[np.float64], bend: float) -> NDArray[np.int64]:
-    """Find a cheap closed path through a band, by dynamic programming.
+    """Find a cheap closed path through a band.
 
     Args:
         cost: (n, m) of each cell; the path takes one cell a row, and closes on itself.
@@ -90,28 +92,25 @@ def closed_path(cost: NDArray[np.float64], bend: float) -> NDArray[np.int64]:
     return _cheapest(np.concatenate([cost, cost[:1]]), bend, start)[:-1]
 
 
+class _Band(MCP_Flexible):  # type: ignore[misc]  # scikit-image has no types
+    """A band to be crossed from its first row to its last, one cell a row."""
+
+    def __init__(self, cost: NDArray[np.float64], bend: float) -> None:
+        super().__init__(cost - cost.min(), offsets=[(1, -1), (1, 0), (1, 1)])
+        self.bend = bend
+
+    def travel_cost(self, old: float, new: float, length: float) -> float:
+        """Cost of one step; those to the side are longer than 1."""
+        return new + self.bend if length > 1 else new
+
+
 def _cheapest(cost: NDArray[np.float64], bend: float, ends: int | None) -> NDArray[np.int64]:
     """Cheapest path from the first row to the last; with ``ends``, it begins and ends there."""
-    rows, columns = cost.shape
-    total = cost[0].copy()
-    if ends is not None:
-        total[:] = np.inf
-        total[ends] = cost[0, ends]
-    back = np.zeros((rows, columns), np.int64)
-    options = np.full((3, columns), np.inf)
-    here = np.arange(columns)
-    for row in range(1, rows):
-        options[0, 1:] = total[:-1] + bend
-        options[1] = total
-        options[2, :-1] = total[1:] + bend
-        best = options.argmin(0)
-        back[row] = best - 1
-        total = options[best, here] + cost[row]
-    path = np.empty(rows, np.int64)
-    path[-1] = total.argmin() if ends is None else ends
-    for row in range(rows - 1, 0, -1):
-        path[row - 1] = path[row] + back[row, path[row]]
-    return path
+    band = _Band(cost, bend)
+    starts = range(cost.shape[1]) if ends is None else [ends]
+    total, _ = band.find_costs([(0, column) for column in starts])
+    last = int(total[-1].argmin()) if ends is None else ends
+    return np.array(band.traceback((len(cost) - 1, last)), np.int64)[:, 1]
 
 
 def _even(points: thorax.Points) -> tuple[thorax.Points, NDArray[Any]]:
@@ -130,23 +129,18 @@ def _outwards(points: thorax.Points, side: int) -> thorax.Points:
 
 
 def _edges(
-    image: thorax.Map, points: thorax.Points, out: thorax.Points, reach: int, strip: int
+    image: thorax.Map, points: thorax.Points, out: thorax.Points, reach: int, sigma: float
 ) -> NDArray[np.float64]:
-    """How much brighter it gets outwards, (n, 2 * reach + 1), between strips on either side."""
-    offsets = np.arange(-reach - strip, reach + strip + 1)
+    """How much brighter it gets outwards, (n, 2 * reach + 1); the height of a step at its place."""
+    beyond = reach + round(3 * sigma)
+    offsets = np.arange(-beyond, beyond + 1)
     at = (points[:, None] + out[:, None] * offsets[None, :, None]).astype(np.float32)
     band = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    sums = np.cumsum(np.pad(_round(band, ALONG), ((0, 0), (1, 0))), axis=1)
-    i = np.arange(2 * reach + 1) + strip
-    outer = (sums[:, i + strip + 1] - sums[:, i + 1]) / strip
-    inner = (sums[:, i] - sums[:, i - strip]) / strip
-    return np.asarray(np.clip(outer - inner, -EDGE_LIMIT, EDGE_LIMIT))
+    slope = gaussian_filter(band, (ALONG, sigma), order=(0, 1), mode=("wrap", "nearest"), output=np.float64)
+    edge = slope[:, beyond - reach : beyond + reach + 1] * (sigma * np.sqrt(2 * np.pi))
+    return np.asarray(np.clip(edge, -EDGE_LIMIT, EDGE_LIMIT))
 
 
 def _round(values: NDArray[Any], sigma: float) -> NDArray[np.float64]:
     """Gaussian smoothing along the first axis of something closed."""
-    half = int(3 * sigma) + 1
-    weights = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
-    weights /= weights.sum()
-    moved = [w * np.roll(values, i, 0) for i, w in zip(range(-half, half + 1), weights, strict=True)]
-    return np.asarray(np.sum(moved, 0), np.float64)
+    return np.asarray(gaussian_filter1d(values, sigma, 0, mode="wrap", output=np.float64))

@@ -23,7 +23,7 @@ from xraytk.data import boundary, thorax
 from xraytk.data.augment import letterbox_box
 from xraytk.errors import DataError
 
-METHOD = "thorax-1"
+METHOD = "thorax-2"
 """Name of the method; a change of its results changes the name."""
 
 NAMES = ("right_lung", "left_lung")

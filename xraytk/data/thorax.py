@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from skimage.exposure import equalize_hist
 
 Points = NDArray[np.float64]  # (..., 2): x to the right, y down, in pixels
 Map = NDArray[np.float32]  # (H, W)
@@ -221,9 +222,8 @@ def normalise(image: NDArray[Any]) -> Map:
     """
     low, high = np.percentile(image, [1, 99.5])
     value = np.clip((image.astype(np.float32) - low) / max(float(high - low), 1e-6), 0, 1)
-    level = np.rint(value * 255).astype(np.uint8)
-    counts = np.bincount(level[value > 0.03], minlength=256).cumsum()
-    rank = (counts / max(int(counts[-1]), 1)).astype(np.float32)[level]
+    body = value > 0.03
+    rank = equalize_hist(value, mask=body).astype(np.float32) if body.any() else value
     mixed = (rank + value) / 2
     sigma = 0.16 * max(image.shape)
     local = blur(mixed, sigma)

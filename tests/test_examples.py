@@ -1,0 +1,52 @@
+"""The examples run as they stand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from xraytk.data import synthetic
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def shell(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("XRAYTK")}
+    env |= {
+        "XDG_CONFIG_HOME": str(cwd / "home"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
+    }
+    return subprocess.run([*map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+
+
+def test_phantoms_are_drawn_and_described(tmp_path: Path) -> None:
+    words = ["phantoms.png", "--finding", "Nodule", "--count", "2", "--size-px", "128"]
+    done = shell(sys.executable, EXAMPLES / "phantoms.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "phantoms.png").stat().st_size > 10_000
+    assert "nodule" in done.stdout.lower()
+    assert "结节" in done.stdout
+
+
+@pytest.mark.slow
+def test_public_pictures_walk_the_road(tmp_path: Path) -> None:
+    (tmp_path / "pngs").mkdir()
+    about, labels = ["file,patient,view"], ["file,labels"]
+    for seed in range(24):
+        phantom = synthetic.make_phantom(seed, size_px=160)
+        cv2.imwrite(str(tmp_path / "pngs" / f"{seed}.png"), np.rint(phantom.pixels * 255).astype(np.uint8))
+        about.append(f"{seed}.png,p{seed},{phantom.view}")
+        labels.append(f"{seed}.png,{'|'.join(k for k, v in phantom.labels.items() if v)}")
+    (tmp_path / "about.csv").write_text("\n".join(about))
+    (tmp_path / "labels.csv").write_text("\n".join(labels))
+    done = shell(
+        EXAMPLES / "public_pictures.sh", "pngs", "about.csv", "labels.csv", "work", "2", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "work" / "runs" / "classify" / "metrics.json").exists()
