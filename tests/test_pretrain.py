@@ -120,6 +120,7 @@ def test_a_run_that_was_cut_ends_as_one_that_was_not(shards: Path, tmp_path: Pat
     assert all(torch.equal(one[key], two[key]) for key in two)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_75(shards: Path, tmp_path: Path) -> None:
     wanted = config(shards, tmp_path / "run", steps=100_000, save_every=100_000)
     (tmp_path / "config.toml").write_text(to_toml(wanted))

@@ -22,11 +22,11 @@ from xraytk import distributed
 from xraytk.config import build, read_toml, to_dict
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
-from xraytk.files import DEFAULT_WORK, Workspace, checkpoints, folder_lock, read_json
+from xraytk.files import DEFAULT_WORK, Workspace, checkpoints, folder_lock, read_json, sha256_of
 from xraytk.models.language import DecoderConfig
 from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
-from xraytk.models.weights import encoder_config, load_encoder, load_model
+from xraytk.models.weights import encoder_config, find_weights, load_encoder, load_model
 from xraytk.progress import Progress
 from xraytk.records import LANGUAGES, Batch
 from xraytk.tasks import saved
@@ -36,7 +36,7 @@ from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_of, launch
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
 from xraytk.train.optim import OptimConfig
-from xraytk.train.run import prepare
+from xraytk.train.run import INPUTS, prepare
 
 SCRATCH = Path("none")
 """The value of ``init`` that means random weights."""
@@ -234,12 +234,13 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
-        resume_from = prepare(config.folder, to_dict(config), config.resume)
         learner = _learner(config, progress)
+        train, val = _stream(config, "train", learner), _validation(config, learner, progress)
+        state = {**to_dict(config), INPUTS: _inputs(train, init)}
+        resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
             _start(learner, init, progress)
-        train, val = _stream(config, "train", learner), _validation(config, learner, progress)
-        done = _fit(config, learner, train, val, resume_from, progress)
+        done = _fit(config, state, learner, train, val, resume_from, progress)
         best = _export(config, learner, done, val)
     return FinetuneResult(
         run=config.folder,
@@ -264,8 +265,16 @@ def _start(learner: Task, init: Path | None, progress: Progress) -> None:
     progress.note(f"encoder: {len(report.matched)} tensors from {init}")
 
 
+def _inputs(train: Stream, init: Path | None) -> dict[str, str]:
+    made_of = {"shards": train.fingerprint}
+    if init is not None:
+        made_of["init"] = sha256_of(find_weights(init))
+    return made_of
+
+
 def _fit(
     config: FinetuneConfig,
+    state: dict[str, Any],
     learner: Task,
     train: Stream,
     val: Stream | None,
@@ -294,7 +303,7 @@ def _fit(
         batches,
         config.plan(train.count),
         config.folder,
-        config=to_dict(config),
+        config=state,
         name=f"finetune {config.task}",
         progress=progress,
         resume_from=resume_from,

@@ -23,9 +23,9 @@ from xraytk.config import resolve, to_dict
 from xraytk.data import pictures
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
-from xraytk.files import DEFAULT_WORK, Workspace, folder_lock, write_json
+from xraytk.files import DEFAULT_WORK, Workspace, folder_lock, sha256_of, write_json
 from xraytk.models.vit import VitConfig
-from xraytk.models.weights import load_encoder
+from xraytk.models.weights import find_weights, load_encoder
 from xraytk.objectives import OBJECTIVES
 from xraytk.progress import Progress
 from xraytk.records import Batch, Learner, as_plain
@@ -34,7 +34,7 @@ from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_kind
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_all
 from xraytk.train.optim import OptimConfig
-from xraytk.train.run import prepare
+from xraytk.train.run import INPUTS, prepare
 
 FORMAT = 1
 SHOWN = 6
@@ -208,7 +208,8 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
-        resume_from = prepare(config.folder, to_dict(config), config.resume)
+        state = {**to_dict(config), INPUTS: _inputs(config, stream)}
+        resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
             _start(config, learner, stream, plan, progress)
         else:
@@ -229,7 +230,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
             batches,
             plan,
             config.folder,
-            config=to_dict(config),
+            config=state,
             name="pretrain",
             progress=progress,
             resume_from=resume_from,
@@ -237,6 +238,13 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         )
         resumed = int(resume_from.name.removeprefix("step-")) if resume_from else 0
         return _finish(config, done, resumed, stream.count)
+
+
+def _inputs(config: PretrainConfig, stream: Stream) -> dict[str, str]:
+    made_of = {"shards": stream.fingerprint}
+    if config.init is not None:
+        made_of["init"] = sha256_of(find_weights(config.init))
+    return made_of
 
 
 def _check_batch(config: PretrainConfig, count: int) -> None:

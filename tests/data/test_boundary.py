@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from xraytk.data import boundary, thorax
 
@@ -20,6 +23,29 @@ def test_a_path_closes_on_itself_and_never_jumps() -> None:
     for seed in range(20):
         path = boundary.closed_path(np.random.default_rng(seed).random((40, 9)), 0.05)
         assert np.abs(np.diff(np.append(path, path[0]))).max() <= 1
+
+
+def test_no_closed_path_through_the_same_first_cell_is_cheaper() -> None:
+    def price(cost: NDArray[np.float64], path: tuple[int, ...]) -> float:
+        return float(cost[np.arange(6), path].sum() + 0.2 * np.abs(np.diff([*path, path[0]])).sum())
+
+    every = [p for p in itertools.product(range(3), repeat=6) if np.abs(np.diff([*p, p[0]])).max() <= 1]
+    for seed in range(10):
+        cost = np.random.default_rng(seed).normal(size=(6, 3))
+        found = boundary.closed_path(cost, 0.2)
+        rivals = [price(cost, path) for path in every if path[0] == found[0]]
+        assert price(cost, tuple(found)) == pytest.approx(min(rivals))
+
+
+def test_an_edge_is_as_high_as_the_step_and_lies_at_it() -> None:
+    image = np.zeros((60, 60), np.float32)
+    image[:, 30:] = 0.8
+    points = np.stack([np.full(40, 27.5), np.linspace(20, 40, 40)], 1)
+    edge = boundary._edges(image, points, np.tile([1.0, 0.0], (40, 1)), 8, 1.4)
+    assert edge.shape == (40, 17)
+    assert (edge.argmax(1) == 8 + 2).all()
+    assert edge.max() == pytest.approx(0.8, rel=0.1)
+    assert np.allclose(boundary._edges(-image, points, np.tile([1.0, 0.0], (40, 1)), 8, 1.4), -edge)
 
 
 def test_bending_costs() -> None:

@@ -65,3 +65,9 @@ def test_air_beside_the_body_is_as_bright_as_tissue() -> None:
     grey = thorax.normalise(image)
     assert (grey[:, :8] >= 0.3).all()
     assert grey[50, 60] < 0
+
+
+def test_normalising_an_image_that_is_nearly_all_black_gives_numbers() -> None:
+    image = np.zeros((90, 100), np.uint16)
+    image[40:42, 40:42] = 5000
+    assert np.isfinite(thorax.normalise(image)).all()

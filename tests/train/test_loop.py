@@ -138,16 +138,20 @@ def test_a_torn_last_line_of_the_log_is_dropped(tmp_path: Path) -> None:
     assert [step for step, _, _ in losses(tmp_path)] == list(range(1, 21))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_finishes_the_step_saves_and_exits_75(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "micro", "step"), [(signal.SIGTERM, 0, 6), (signal.SIGTERM, 1, 7), (signal.SIGINT, 1, 7)]
+)
+def test_a_signal_drops_the_unfinished_step_saves_and_exits_75(
+    tmp_path: Path, number: signal.Signals, micro: int, step: int
+) -> None:
     def source(start: int) -> Iterator[Batch]:
         for i, batch in enumerate(batches(start)):
-            if i == 2 * 6:
+            if i == 2 * 6 + micro:
                 os.kill(os.getpid(), number)
             yield batch
 
     before = signal.getsignal(number)
-    with pytest.raises(InterruptedRunError, match="stopped after step 7 of 20") as caught:
+    with pytest.raises(InterruptedRunError, match=f"stopped after step {step} of 20") as caught:
         train(tmp_path / "cut", batches=source)
     assert caught.value.exit_code == 75
     assert signal.getsignal(number) is before

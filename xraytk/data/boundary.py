@@ -92,7 +92,7 @@ def closed_path(cost: NDArray[np.float64], bend: float) -> NDArray[np.int64]:
     return _cheapest(np.concatenate([cost, cost[:1]]), bend, start)[:-1]
 
 
-class _Band(MCP_Flexible):  # type: ignore[misc]  # scikit-image has no types
+class _Band(MCP_Flexible):  # type: ignore[misc]  # compiled, so untyped
     """A band to be crossed from its first row to its last, one cell a row."""
 
     def __init__(self, cost: NDArray[np.float64], bend: float) -> None:

@@ -207,6 +207,11 @@ class ShardIndex:
         of_split = np.array([s.split == split for s in self.shards], np.bool_)
         return np.flatnonzero(of_split[self.shard]) if len(self.shard) else np.zeros(0, np.int64)
 
+    def fingerprint(self, split: str) -> str:
+        """SHA-256 over a split's tars: another content, another fingerprint."""
+        tars = "".join(s.sha256 for s in self.shards if s.split == split)
+        return hashlib.sha256(tars.encode()).hexdigest()
+
     def take(self, rows: NDArray[np.int64]) -> ShardIndex:
         """Return the same index with only these rows."""
         return ShardIndex(

@@ -122,6 +122,7 @@ class Stream:
             )
         self.labels = index.labels if labels is None else tuple(labels)
         self.count = len(rows)
+        self.fingerprint = index.fingerprint(split)
         self._seed = seed
         self._samples = _Samples(ShardReader(index.take(rows)), config, seed, needs, self.labels)
 

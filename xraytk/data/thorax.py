@@ -223,8 +223,8 @@ def normalise(image: NDArray[Any]) -> Map:
     low, high = np.percentile(image, [1, 99.5])
     value = np.clip((image.astype(np.float32) - low) / max(float(high - low), 1e-6), 0, 1)
     body = value > 0.03
-    rank = equalize_hist(value, mask=body).astype(np.float32) if body.any() else value
-    mixed = (rank + value) / 2
+    rank = equalize_hist(value, mask=body) if body.any() else value  # type: ignore[no-untyped-call]
+    mixed = ((rank + value) / 2).astype(np.float32)
     sigma = 0.16 * max(image.shape)
     local = blur(mixed, sigma)
     variance = blur((mixed - local) ** 2, sigma)

@@ -149,16 +149,18 @@ def fit(
         while job.step < plan.steps:
             lr = lr_at(job.step, plan.steps, plan.optim)
             set_lr(job.optimizer, lr)
-            loss, parts = job.accumulate(source)
-            norm = job.gradient_norm()
-            job.agree_on_finite(loss, norm)
-            job.optimizer.step()
-            job.step += 1
-            stop = job.agree_on_stop()
-            job.log(loss, parts, lr, norm, task)
-            job.look()
+            done = job.accumulate(source)
+            if done is not None:
+                loss, parts = done
+                norm = job.gradient_norm()
+                job.agree_on_finite(loss, norm)
+                job.optimizer.step()
+                job.step += 1
+                job.agree_on_stop()
+                job.log(loss, parts, lr, norm, task)
+                job.look()
             job.save_if_due()
-            if stop:
+            if job.stop:
                 raise InterruptedRunError(
                     f"stopped after step {job.step:,} of {plan.steps:,}; everything is saved",
                     todo="Run the same command to go on.",
@@ -208,17 +210,23 @@ class _Job:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def ask_to_stop(self, number: int, frame: object) -> None:
-        """Signal handler: stop after this step; a second signal stops at once."""
+        """Signal handler: stop after this micro-batch; a second signal stops at once."""
         if self.asked_to_stop:
             raise KeyboardInterrupt
         self.asked_to_stop = True
 
-    def accumulate(self, source: Iterator[Batch]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Forward and backward over this process's share of the batch; mean loss and parts."""
+    def accumulate(self, source: Iterator[Batch]) -> tuple[torch.Tensor, dict[str, torch.Tensor]] | None:
+        """Forward and backward over this process's share of the batch; mean loss and parts.
+
+        None when asked to stop on the way: a large batch may take minutes, and whoever sends
+        SIGTERM waits for seconds. The unfinished step is dropped and done again on resuming.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         parts: dict[str, torch.Tensor] = {}
         for micro in range(self.micro_steps):
+            if micro > 0 and self.agree_on_stop():
+                return None
             began = time.perf_counter()
             batch = next(source, None)
             if batch is None:
@@ -251,7 +259,7 @@ class _Job:
             )
 
     def agree_on_stop(self) -> bool:
-        """Whether any process was asked to stop; all get the same answer."""
+        """Whether any process was asked to stop before the end; all get the same answer."""
         self.stop = distributed.any_true(self.asked_to_stop) and self.step < self.plan.steps
         return self.stop
 

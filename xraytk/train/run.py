@@ -19,6 +19,10 @@ NO_IDENTITY = frozenset(
 """Keys that change no mathematics: a run goes on when they differ."""
 
 
+INPUTS = "inputs"
+"""Key of a run's state that holds the fingerprints of what it was made of; not a config key."""
+
+
 def prepare(folder: Path, config: dict[str, Any], resume: str) -> Path | None:
     """Make the run folder ready and find the checkpoint to go on from.
 
@@ -26,7 +30,8 @@ def prepare(folder: Path, config: dict[str, Any], resume: str) -> Path | None:
 
     Args:
         folder: Run folder.
-        config: Resolved config as plain values.
+        config: Resolved config as plain values, and under `INPUTS` the fingerprints of shards
+            and initial weights: a run goes on with the same ones only.
         resume: "auto" (the newest checkpoint, if any), "never", or the path of a checkpoint.
 
     Returns:
@@ -60,7 +65,8 @@ def refuse_other_config(chosen: Path, config: dict[str, Any]) -> None:
         raise RunConflictError(
             f"{chosen.parent} holds a run of another configuration",
             "\n".join(lines),
-            "Give the old values to go on with it, or choose another run with --name.",
+            "Give the old values to go on with it, or choose another run with --name.\n"
+            "(inputs: fingerprints of the shards and of the weights that the run started from)",
         )
 
 
@@ -92,5 +98,5 @@ def _identity(config: dict[str, Any]) -> dict[str, Any]:
 
 def _toml(config: dict[str, Any]) -> str:
     plain = {k: v for k, v in config.items() if not isinstance(v, dict)}
-    tables = {k: v for k, v in config.items() if isinstance(v, dict)}
+    tables = {k: v for k, v in config.items() if isinstance(v, dict) and k != INPUTS}
     return tomli_w.dumps({**plain, **tables})
