@@ -103,7 +103,7 @@ def finetuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shapes() -> SimpleNamespace:
     """`write_shapes` and `shapes_config`, for tests that need their own workspace."""
     return SimpleNamespace(write=write_shapes, config=shapes_config, vit=SHAPE_VIT)

@@ -24,14 +24,12 @@ def same_weights(a: Path, b: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(tmp_path_factory: pytest.TempPathFactory, shapes: SimpleNamespace) -> Path:
     """A workspace with shards and a tiny pretraining."""
-    from conftest import SHAPE_VIT, write_shapes
-
-    work = write_shapes(tmp_path_factory.mktemp("work"), {"train": 16, "val": 4})
+    work: Path = shapes.write(tmp_path_factory.mktemp("work"), {"train": 16, "val": 4})
     tree = {
         "work": str(work),
-        "vit": SHAPE_VIT,
+        "vit": shapes.vit,
         "data": {"image_px": 32, "fit": "stretch"},
         "options": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
         "batch": 8,

@@ -138,11 +138,12 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
     began = time.monotonic()
     check_devices(config.machine)
     progress = progress or Silent()
+    folders = _runs(config)
     shards = config.shards or Workspace(config.work).shards
     _refuse_empty(shards, config.split)
     device = device_of(config.machine)
     done = []
-    for folder in _runs(config):
+    for folder in folders:
         model = saved.load(folder / "best", device)
         out = folder if config.out is None else config.out / folder.name
         if isinstance(model.learner, ReportTask) and config.task in ("all", "report"):
