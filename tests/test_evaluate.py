@@ -78,11 +78,11 @@ def test_the_same_model_and_split_have_the_same_fingerprint(
 
 
 def test_an_empty_split_is_named_with_the_counts_of_the_others(
-    shapes: SimpleNamespace, tmp_path: Path
+    finetuned: Path, shapes: SimpleNamespace, tmp_path: Path
 ) -> None:
     shapes.write(tmp_path, {"train": 4, "val": 2})
     with pytest.raises(DataError, match=r"(?s)no image in the test split.*train 4, val 2, test 0"):
-        evaluate.run(evaluate.EvaluateConfig(work=tmp_path))
+        evaluate.run(evaluate.EvaluateConfig(work=tmp_path, run=finetuned / "runs" / "report"))
 
 
 def test_without_a_finished_run_the_message_says_what_to_do(shapes: SimpleNamespace, tmp_path: Path) -> None:
