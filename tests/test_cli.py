@@ -83,6 +83,28 @@ def test_json_gives_exactly_one_object_even_for_an_error(tmp_path: Path) -> None
     made = json.loads(done.stdout)
     assert made["exit_code"] == done.returncode == 3
     assert "xraytk ingest" in made["error"]
+    wrong = xraytk("mask", "--bogus", "--json")
+    assert json.loads(wrong.stdout)["exit_code"] == wrong.returncode == 2
+
+
+def test_the_workspace_is_that_of_the_last_source_that_names_it(tmp_path: Path) -> None:
+    import os
+    import tomllib
+
+    (tmp_path / "mine.toml").write_text('work = "from-file"')
+    for words, wanted in [
+        ([], "from-env"),
+        (["--config", str(tmp_path / "mine.toml")], "from-file"),
+        (["--config", str(tmp_path / "mine.toml"), "--set", "work=from-set"], "from-set"),
+        (["--set", "work=from-set", "--work", "from-flag"], "from-flag"),
+    ]:
+        done = subprocess.run(
+            [sys.executable, "-m", "xraytk", "mask", "--show-config", *words],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"XRAYTK_WORK": "from-env"},
+        )
+        assert tomllib.loads(done.stdout)["work"] == wanted
 
 
 def test_show_config_prints_toml_that_reads_back(tmp_path: Path) -> None:

@@ -84,3 +84,9 @@ def test_reading_json_names_the_command_that_writes_it(tmp_path: Path) -> None:
 def test_sha256_of_the_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert files.sha256_of(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match="cannot write"), files.folder_lock(tmp_path / "file" / "work"):
+        pass

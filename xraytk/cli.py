@@ -26,7 +26,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 import xraytk
 from xraytk.errors import InterruptedRunError, MachineError, XraytkError
-from xraytk.files import DEFAULT_WORK
 from xraytk.progress import Lines, describe
 from xraytk.records import RESEARCH_NOTICE, as_plain
 
@@ -60,7 +59,12 @@ Epochs = Annotated[float | None, typer.Option("--epochs", min=0.0, help="Passes 
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Global batch: all processes together.")]
 Lr = Annotated[float | None, typer.Option("--lr", min=0.0, help="Peak learning rate.")]
 
-Work = Annotated[Path, typer.Option("--work", envvar="XRAYTK_WORK", help="The workspace all verbs share.")]
+Work = Annotated[
+    Path | None,
+    typer.Option(
+        "--work", help="The workspace all verbs share.  \\[default: $XRAYTK_WORK, else xraytk-work]"
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Write here instead of into the workspace.")]
 
 
@@ -166,11 +170,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+class _Stop(SystemExit):
+    """The end after an error that has been explained."""
+
+
 def _fail(error: XraytkError, as_json: bool) -> None:
     print(f"error: {error}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": str(error), "exit_code": error.exit_code}, ensure_ascii=False))
-    raise typer.Exit(error.exit_code)
+    raise _Stop(error.exit_code)
 
 
 def _fail_unexpectedly(error: Exception, as_json: bool) -> None:
@@ -301,7 +309,7 @@ def ingest(
     ] = None,
     max_px: Annotated[int | None, typer.Option(min=32, help="Long side at most, in pixels.")] = None,
     workers: Workers = None,
-    work: Work = DEFAULT_WORK,
+    work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Turn a folder of radiographs into clean, de-identified, documented training images."""
@@ -315,7 +323,7 @@ def mask(
     ] = None,
     overlays: Annotated[int | None, typer.Option(min=0, help="How many overlay pictures to write.")] = None,
     workers: Workers = None,
-    work: Work = DEFAULT_WORK,
+    work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Find the lungs of every frontal image; flag what looks wrong."""
@@ -333,7 +341,7 @@ def shard(
         bool | None, typer.Option("--verify", help="Only check the shards against the index.")
     ] = None,
     workers: Workers = None,
-    work: Work = DEFAULT_WORK,
+    work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Pack images, contours, reports and labels into tar shards with an index."""
@@ -357,14 +365,14 @@ def pretrain(
     batch: Batch = None,
     lr: Lr = None,
     workers: Workers = None,
-    work: Work = DEFAULT_WORK,
+    work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Pretrain an encoder: masked autoencoder with masking that follows the lungs."""
     return _training(locals())
 
 
-@_verb("finetune:FinetuneConfig", "xraytk finetune report --preset tiny")
+@_verb("finetune:FinetuneConfig", "xraytk finetune report --preset tiny    or    xraytk finetune classify")
 def finetune(
     task: Annotated[Task, typer.Argument(help="report (English and Chinese) or classify (diseases).")],
     shards: Shards = None,
@@ -380,7 +388,7 @@ def finetune(
     batch: Batch = None,
     lr: Lr = None,
     workers: Workers = None,
-    work: Work = DEFAULT_WORK,
+    work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Train a model that writes reports, or one that names diseases, from the pretrained encoder."""
@@ -404,7 +412,7 @@ def evaluate(
     bootstrap: Annotated[
         int | None, typer.Option(min=0, help="Resamples over patients for intervals.")
     ] = None,
-    work: Work = DEFAULT_WORK,
+    work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Score finetuned runs on images they never saw, with intervals over patients."""
@@ -418,7 +426,7 @@ def report(
     run: Annotated[
         Path | None, typer.Option(help="A finetuned report run; else the workspace's, else ours.")
     ] = None,
-    work: Work = DEFAULT_WORK,
+    work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Write a report for one radiograph. Research only: never for a patient."""
@@ -452,6 +460,10 @@ def demo(
 
 def main() -> None:
     """Entry point of the ``xraytk`` command."""
-    if os.environ.get("XRAYTK_WORK") == "":
-        del os.environ["XRAYTK_WORK"]
-    app()
+    try:
+        app()
+    except SystemExit as stop:
+        if stop.code == 2 and "--json" in sys.argv and not isinstance(stop, _Stop):
+            said = {"error": "wrong flags or arguments; standard error says which", "exit_code": 2}
+            print(json.dumps(said))
+        raise

@@ -20,7 +20,7 @@ from xraytk.config import build
 from xraytk.data.shards import ShardIndex
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
-from xraytk.files import DEFAULT_WORK, Workspace, atomic_write, write_json
+from xraytk.files import Workspace, atomic_write, default_work, write_json
 from xraytk.models.tokens import SPLITTING, units
 from xraytk.progress import Progress, Silent
 from xraytk.records import LANGUAGES, SPLITS, Batch, Prediction, as_plain
@@ -60,7 +60,7 @@ class EvaluateConfig:
 
     run: Path | None = None
     task: Literal["all", "report", "classify"] = "all"
-    work: Path = DEFAULT_WORK
+    work: Path = field(default_factory=default_work)
     shards: Path | None = None
     out: Path | None = None
     split: Literal["train", "val", "test"] = "test"

@@ -17,7 +17,10 @@ from typing import IO, Any
 
 from xraytk.errors import DataError, MachineError, RunConflictError
 
-DEFAULT_WORK = Path("xraytk-work")
+
+def default_work() -> Path:
+    """Return the workspace when none is named: ``$XRAYTK_WORK``, else ``./xraytk-work``."""
+    return Path(os.environ.get("XRAYTK_WORK") or "xraytk-work")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class Workspace:
         return self.root / "reports"
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+
+
 @contextlib.contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden folder into a message that says what to do.
@@ -69,19 +76,34 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _FULL:
             raise MachineError(
                 f"no space left while writing {path.name}",
                 f"in folder {path.parent}",
                 "Free some space and run the same command again; finished work is kept.",
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+        if error.errno in _FORBIDDEN:
             raise MachineError(
                 f"cannot write {path}",
-                f"the system says: {os.strerror(error.errno)}",
+                f"the system says: {error.strerror}",
                 "Choose another folder with --work or --out, or change its permissions.",
             ) from None
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        MachineError: If it cannot be made, for whatever reason.
+    """
+    with explain_os_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            raise PermissionError(errno.EACCES, os.strerror(error.errno or 0)) from None
 
 
 @contextlib.contextmanager
@@ -96,8 +118,8 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         MachineError: If the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    make_folder(path.parent)
     with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
                 yield stream
@@ -118,8 +140,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path: Final name.
     """
     temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    make_folder(temporary)
     with explain_os_errors(path):
-        temporary.mkdir(parents=True)
         try:
             yield temporary
             if path.exists():
@@ -182,14 +204,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
         RunConflictError: If another process holds it.
     """
     path = folder / ".lock"
+    make_folder(folder)
     with explain_os_errors(path):
-        folder.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+b")
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
-        except BlockingIOError:
+            held = os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):
             held = False
         if not held:  # another holds it, or has just removed it
             raise RunConflictError(

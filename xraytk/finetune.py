@@ -22,7 +22,7 @@ from xraytk import distributed
 from xraytk.config import build, read_toml, to_dict
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
-from xraytk.files import DEFAULT_WORK, Workspace, checkpoints, folder_lock, read_json, sha256_of
+from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
 from xraytk.models.language import DecoderConfig
 from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
@@ -78,7 +78,7 @@ class FinetuneConfig:
     """
 
     task: Literal["report", "classify"] = "report"
-    work: Path = DEFAULT_WORK
+    work: Path = field(default_factory=default_work)
     shards: Path | None = None
     init: Path | None = None
     out: Path | None = None

@@ -30,9 +30,9 @@ from xraytk.data.sheet import Lookup
 from xraytk.data.text import Facts, Labels, Report, read_labels, read_metadata, read_reports
 from xraytk.errors import DataError, UsageError
 from xraytk.files import (
-    DEFAULT_WORK,
     Workspace,
     atomic_write,
+    default_work,
     explain_os_errors,
     folder_lock,
     remove_leftovers,
@@ -50,11 +50,12 @@ REASONS = {
     **sources.REASONS,
     "duplicate": "the same image (SOP Instance UID) was found elsewhere too; the detail is its image_id",
     "crashed": "decoding ended the worker process, twice",
+    "timed-out": "decoding took longer than two minutes, twice",
     "unexpected-error": "decoding failed in a way that was not foreseen; the detail is the error's class",
 }
 """Why ingest itself refuses a file; `data.dicom.REASONS` are why its content is refused."""
 
-_WORTH_ANOTHER_TRY = ("unreadable", "crashed", "unexpected-error")
+_WORTH_ANOTHER_TRY = ("unreadable", "crashed", "timed-out", "unexpected-error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class IngestConfig:
         work: The workspace.
         out: Where to write; None is ``ingest`` in the workspace.
         reports: CSV or JSONL of report texts.
-        labels: CSV or JSONL of labels.
+        labels: CSV or JSONL of labels. A run without any table keeps what earlier runs' tables gave.
         metadata: CSV or JSONL of facts that pictures lack: patient, view, sex, age, split, spacing.
             What it says counts more than a DICOM header.
         key: File with the key of the hashes; None takes $XRAYTK_KEY, or the user's own.
@@ -76,7 +77,7 @@ class IngestConfig:
     """
 
     source: Path
-    work: Path = DEFAULT_WORK
+    work: Path = field(default_factory=default_work)
     out: Path | None = None
     reports: Path | None = None
     labels: Path | None = None
@@ -150,15 +151,15 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
         progress: Where to report to.
 
     Raises:
-        UsageError: If the source does not exist, or is the output folder.
-        DataError: If a table does not fit, or no file is usable.
+        UsageError: If the source is the output folder.
+        DataError: If the source or a table does not exist, a table does not fit, or no file is usable.
         RunConflictError: If the folder is in use, or was written with another configuration.
         MachineError: If the disk is full or a folder cannot be written.
     """
     began = time.monotonic()
     out = Workspace(config.work).ingest if config.out is None else config.out
     if not os.path.exists(config.source):  # noqa: PTH110, unlike Path.exists it never raises
-        raise UsageError("the source does not exist", todo="Check the path, and that its disk is mounted.")
+        raise DataError("the source does not exist", todo="Check the path, and that its disk is mounted.")
     if out.exists() and out.samefile(config.source):
         raise UsageError("the source is the output folder", todo="Choose another folder with --out.")
     if not os.path.exists(key_path(config.key)):  # noqa: PTH110
@@ -191,7 +192,7 @@ def _swept(folder: Path) -> Iterator[None]:
 
 def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> Tables:
     reports: Lookup[Report] = Lookup((), key)
-    labels = Labels(Lookup((), key), (), 0, ())
+    labels = Labels(Lookup((), key), (), 0, 0)
     metadata: Lookup[Facts] = Lookup((), key)
     marks = []
     if config.reports is not None:
@@ -200,9 +201,7 @@ def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> Tables
     if config.labels is not None:
         labels = read_labels(config.labels, key)
         marks.append(f"labels {sha256_of(config.labels)}")
-        progress.note(f"labels: {', '.join(labels.names)}")
-        if labels.ignored:
-            progress.note(f"labels: columns left out: {', '.join(labels.ignored)}")
+        progress.note(f"labels: {len(labels.names):,} labels, {labels.ignored:,} other columns left out")
         if labels.uncertain:
             progress.note(f"labels: {labels.uncertain:,} uncertain values left out")
     if config.metadata is not None:
@@ -215,7 +214,8 @@ def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> Tables
     ):
         if ambiguous:
             progress.note(f"{name}: {ambiguous:,} keys left out, their rows contradict each other")
-    return Tables(reports, labels, metadata, hashed(key, "tables", ", ".join(marks)))
+    mark = hashed(key, "tables", ", ".join(marks)) if marks else ""
+    return Tables(reports, labels, metadata, mark)
 
 
 def _read_all(
@@ -234,7 +234,9 @@ def _read_all(
             target = out / "images" / f".tmp-{hashed(key, 'source', name)}.png"
             jobs.append(_Job(name, source, target, config.max_px))
             task.update(len(jobs))
+    before = dict(journal.entries)
     todo = _unfinished(jobs, journal, out, tables.mark)
+    _note_earlier_tables(config, before, journal, todo, tables.mark, progress)
     if len(todo) < len(jobs):
         progress.note(f"{len(jobs) - len(todo):,} of {len(jobs):,} files were finished before")
     best = holders(journal.entries.values())
@@ -242,7 +244,9 @@ def _read_all(
     with (
         progress.task("ingest", len(jobs), "files") as task,
         journal.writing(),
-        contextlib.closing(each(_read_one, todo, config.workers)) as finished,
+        contextlib.closing(
+            each(_read_one, todo, config.workers, late=Outcome(None, "timed-out"))
+        ) as finished,
     ):
         task.update(len(jobs) - len(todo))
         for done, (job, outcome) in enumerate(finished, start=len(jobs) - len(todo) + 1):
@@ -272,12 +276,48 @@ def _unfinished(jobs: list[_Job], journal: Journal, out: Path, mark: str) -> lis
     return list(todo.values())
 
 
+def _note_earlier_tables(
+    config: IngestConfig,
+    before: Mapping[str, Mapping[str, Any]],
+    journal: Journal,
+    todo: list[_Job],
+    mark: str,
+    progress: Progress,
+) -> None:
+    """Say what becomes of what tables of earlier runs gave.
+
+    Args:
+        config: The run's.
+        before: The journal as the earlier run left it.
+        journal: Without what is read again.
+        todo: What is read.
+        mark: Of the tables now given.
+        progress: Where to report to.
+    """
+    again = [before[job.name] for job in todo if "row" in before.get(job.name, {})]
+    if mark and (changed := sum(entry["mark"] != mark for entry in again)):
+        progress.note(f"the tables are not those of the earlier run: {changed:,} files are read again")
+    given = {"reports": config.reports, "labels": config.labels, "metadata": config.metadata}
+    for i, (name, path) in enumerate(given.items()):
+        if path is not None:
+            continue
+        lost = sum(entry["found"][i] is not None for entry in again)
+        kept = sum(e["found"][i] is not None for e in journal.entries.values() if "row" in e)
+        if lost:
+            progress.note(
+                f"{name} of the earlier run are dropped: {lost:,} images; give --{name} again to keep them"
+            )
+        if kept and not mark:
+            progress.note(f"{name} of the earlier run are kept: {kept:,} images; new files get none")
+
+
 def _is_stale(entry: Mapping[str, Any], source: sources.Source, out: Path, mark: str) -> bool:
     if (entry["size"], entry["stamp"]) != (source.size, source.stamp):
         return True
     if "row" not in entry:
         return entry["rejected"]["reason"] in _WORTH_ANOTHER_TRY
-    return entry["mark"] != mark or not (out / entry["row"]["path"]).exists()
+    other_tables = mark not in ("", entry["mark"])  # without a table, earlier ones still count
+    return other_tables or not (out / entry["row"]["path"]).exists()
 
 
 def _read_one(job: _Job) -> Outcome:
@@ -343,9 +383,9 @@ def _finish(
         patients=len({r["patient_hash"] for r in made.images}),
         splits={name: splits[name] for name in SPLITS},
         reports_matched=len(made.found[0]),
-        reports_unmatched=len(tables.reports.values) + tables.reports.ambiguous - len(made.found[0]),
+        reports_unmatched=_unmatched(tables.reports, made.found[0]) + tables.reports.ambiguous,
         labels_matched=len(made.found[1]),
-        labels_unmatched=len(tables.labels.table.values) - len(made.found[1]),
+        labels_unmatched=_unmatched(tables.labels.table, made.found[1]),
         out=out,
         contact_sheet=sheet,
         seconds=round(time.monotonic() - began, 2),
@@ -360,6 +400,11 @@ def _finish(
         )
     _note_what_to_mend(config, result, made, tables, progress)
     return result
+
+
+def _unmatched(table: Lookup[Any], found: set[tuple[str, int]]) -> int:
+    """Entries of a table that belong to no image; what earlier tables gave does not count."""
+    return max(len(table.values) - len(found), 0)
 
 
 def _summary(result: IngestResult, made: Collected) -> dict[str, Any]:
@@ -401,7 +446,7 @@ def _note_what_to_mend(
     for name, given, matched, unmatched in (
         ("reports", config.reports, result.reports_matched, result.reports_unmatched),
         ("labels", config.labels, result.labels_matched, result.labels_unmatched),
-        ("metadata", config.metadata, len(made.found[2]), len(tables.metadata.values) - len(made.found[2])),
+        ("metadata", config.metadata, len(made.found[2]), _unmatched(tables.metadata, made.found[2])),
     ):
         if given is not None and unmatched:
             progress.note(

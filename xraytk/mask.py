@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +23,9 @@ from xraytk.config import differences
 from xraytk.data import contour, manifest, pictures, pool
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.files import (
-    DEFAULT_WORK,
     Workspace,
     atomic_folder,
+    default_work,
     folder_lock,
     read_json,
     remove_leftovers,
@@ -58,7 +58,7 @@ class MaskConfig:
         overlays: How many overlays to draw, failed and flagged images first.
     """
 
-    work: Path = DEFAULT_WORK
+    work: Path = field(default_factory=default_work)
     source: Path | None = None
     out: Path | None = None
     workers: int = 0
@@ -135,7 +135,7 @@ def run(config: MaskConfig, progress: Progress | None = None) -> MaskResult:
     with folder_lock(out):
         remove_leftovers(out)
         _claim(out, config.grid)
-        done = _finished(out, images)
+        done = _finished(out, images, progress)
         missing = images.filter(pc.invert(pc.is_in(images["image_id"], done["image_id"])))
         table = _complete(config, source, out, missing, done, progress)
         sheet = _draw(config, source, out, table, images, progress)
@@ -160,11 +160,16 @@ def _claim(out: Path, grid: int) -> None:
         )
 
 
-def _finished(out: Path, images: pa.Table) -> pa.Table:
+def _finished(out: Path, images: pa.Table, progress: Progress) -> pa.Table:
     """Rows of earlier runs that still fit the manifest, sorted by image_id."""
-    files = [*sorted((out / "parts").glob("*.parquet")), out / "contours.parquet"]
-    tables = [manifest.read_table(f, manifest.CONTOURS, "xraytk mask") for f in files if f.exists()]
-    rows = pa.concat_tables([manifest.CONTOURS.empty_table(), *tables])
+    tables = [manifest.CONTOURS.empty_table()]
+    for file in [*sorted((out / "parts").glob("*.parquet")), out / "contours.parquet"]:
+        try:
+            if file.exists():
+                tables.append(manifest.read_table(file, manifest.CONTOURS, "xraytk mask"))
+        except DataError as error:
+            progress.note(f"{error.what}: its images are looked at again")
+    rows = pa.concat_tables(tables)
     wanted = {
         image_id: (width, height, view in FRONTAL_VIEWS)
         for image_id, view, width, height in _columns(images, "image_id", "view", "width", "height")

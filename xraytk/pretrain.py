@@ -23,7 +23,7 @@ from xraytk.config import resolve, to_dict
 from xraytk.data import pictures
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
-from xraytk.files import DEFAULT_WORK, Workspace, folder_lock, sha256_of, write_json
+from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
 from xraytk.models.vit import VitConfig
 from xraytk.models.weights import find_weights, load_encoder
 from xraytk.objectives import OBJECTIVES
@@ -74,7 +74,7 @@ class PretrainConfig:
         1.5e-4 per 256 images is 6e-4 at 1024.
     """
 
-    work: Path = DEFAULT_WORK
+    work: Path = field(default_factory=default_work)
     shards: Path | None = None
     out: Path | None = None
     name: str = "pretrain"

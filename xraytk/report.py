@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import torch
 from xraytk.data import augment, dicom
 from xraytk.data.pictures import to_8bit
 from xraytk.errors import DataError, UsageError
-from xraytk.files import DEFAULT_WORK, Workspace, atomic_write, write_json
+from xraytk.files import Workspace, atomic_write, default_work, write_json
 from xraytk.progress import Progress
 from xraytk.records import RESEARCH_NOTICE, Batch, as_plain
 from xraytk.tasks import saved
@@ -52,7 +52,7 @@ class ReportConfig:
 
     image: Path
     lang: Literal["en", "zh"] = "en"
-    work: Path = DEFAULT_WORK
+    work: Path = field(default_factory=default_work)
     run: Path | None = None
     out: Path | None = None
     beam: int = 3

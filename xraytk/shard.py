@@ -15,7 +15,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from xraytk.data import shards
 from xraytk.data.join import Joined, Sample
 from xraytk.data.pictures import decode_png, to_8bit
 from xraytk.errors import DataError, UsageError
-from xraytk.files import DEFAULT_WORK, Workspace, atomic_write, folder_lock, remove_leftovers, write_json
+from xraytk.files import Workspace, atomic_write, default_work, folder_lock, remove_leftovers, write_json
 from xraytk.progress import Progress, Silent, Task
 from xraytk.records import FRONTAL_VIEWS, SPLITS, VIEWS, as_plain
 
@@ -49,7 +49,7 @@ class ShardConfig:
         verify: Write nothing, and check every byte of the shards that are there.
     """
 
-    work: Path = DEFAULT_WORK
+    work: Path = field(default_factory=default_work)
     source: Path | None = None
     masks: Path | None = None
     out: Path | None = None

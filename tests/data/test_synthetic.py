@@ -199,3 +199,21 @@ def test_the_same_seed_gives_the_same_bytes_with_one_process_or_two(tmp_path: Pa
     write_archive(tmp_path / "b", patients=4, seed=9, size_px=96, workers=2)
     write_archive(tmp_path / "c", patients=4, seed=10, size_px=96)
     assert tree(tmp_path / "a") == tree(tmp_path / "b") != tree(tmp_path / "c")
+
+
+def test_fluid_and_clear_lungs_do_not_stand_in_one_report() -> None:
+    for seed in range(40):
+        phantom = make_phantom(seed, size_px=64, findings=["Pleural Effusion"])
+        zh, en = phantom.reports["zh"], phantom.reports["en"]
+        assert "双肺" not in zh.split("影像诊断")[0].replace("双肺门", "")
+        wet = phantom.findings[0]
+        if wet.degree != "small":
+            assert f"The {wet.side} heart border is obscured." in en
+            assert {"left": "左", "right": "右"}[wet.side] + "心缘显示不清" in zh
+
+
+def test_the_degree_of_a_pneumothorax_is_that_of_its_share() -> None:
+    for seed in range(12):
+        air = make_phantom(seed, size_px=96, findings=["Pneumothorax"]).findings[0]
+        low, high = {"small": (0, 0.2), "moderate": (0.2, 0.5), "large": (0.5, 1)}[air.degree]
+        assert low <= air.ratio <= high

@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The user's tables, and a hash that changes when one of them does."""
+    """The user's tables, and a hash that changes when one of them does; "" without any."""
 
     reports: Lookup[Report]
     labels: Labels
@@ -151,7 +151,7 @@ class Collected:
     rejected: list[Entry]
     reports: list[Entry]
     labels: list[Entry]
-    found: tuple[set[int], set[int], set[int]]
+    found: tuple[set[tuple[str, int]], set[tuple[str, int]], set[tuple[str, int]]]
     scrubbed: int
 
 
@@ -162,7 +162,7 @@ def collect(entries: Iterable[Entry], shares: Sequence[float], mark: str) -> Col
         entries: The journal's, in any order.
         shares: Of train, val and test.
         mark: Of the tables now given, whose matched rows are told apart in ``found``
-            (reports, labels, metadata).
+            (reports, labels, metadata); "" takes those of all earlier tables.
 
     Raises:
         DataError: If a patient was given two splits.
@@ -188,8 +188,8 @@ def collect(entries: Iterable[Entry], shares: Sequence[float], mark: str) -> Col
     for entry in kept:
         patient = entry["row"]["patient_hash"]
         images.append({**entry["row"], "split": splits.get(patient) or split_of(patient, shares)})
-    current = [e["found"] for e in kept if e["mark"] == mark]
-    found = tuple({f[i] for f in current if f[i] is not None} for i in range(3))
+    current = [(e["mark"], e["found"]) for e in kept if mark in ("", e["mark"])]
+    found = tuple({(m, f[i]) for m, f in current if f[i] is not None} for i in range(3))
     return Collected(
         images=images,
         rejected=sorted(

@@ -177,7 +177,7 @@ def _pneumothorax(
     return Finding(
         name="Pneumothorax",
         side=SIDES[side],
-        degree=degree,
+        degree="small" if ratio < 0.2 else "moderate" if ratio < 0.5 else "large",
         size_mm=round(float(gap), 1),
         ratio=round(ratio, 2),
         center=_center(canvas, sign * 0.75 * body.half_mm, body.apex_mm + 0.25 * body.lung_mm),

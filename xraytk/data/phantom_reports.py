@@ -60,8 +60,8 @@ def _english(findings: list[Finding], heart_ratio: float, rng: np.random.Generat
     ]
     if absent:
         said.append(_pick(rng, "No {}.", "There is no {}.").format(" or ".join(absent)))
-    if _hides_heart(findings):
-        said.append("The left heart border is obscured.")
+    if hidden := _hidden_border(findings):
+        said.append(f"The {hidden} heart border is obscured.")
     elif "Cardiomegaly" not in names:
         said.append(
             _pick(
@@ -128,9 +128,10 @@ def _impression_en(f: Finding) -> str:
     }[f.name]
 
 
-def _hides_heart(findings: list[Finding]) -> bool:
-    """Whether fluid covers the left heart border, so that its size cannot be told."""
-    return any(f.name == "Pleural Effusion" and f.side == "left" and f.degree != "small" for f in findings)
+def _hidden_border(findings: list[Finding]) -> str:
+    """The side on which fluid covers the heart border, so that its size cannot be told; or ""."""
+    wet = [f.side for f in findings if f.name == "Pleural Effusion" and f.degree != "small"]
+    return wet[0] if wet else ""
 
 
 def _cap(text: str) -> str:
@@ -141,14 +142,13 @@ def _chinese(findings: list[Finding], heart_ratio: float, rng: np.random.Generat
     names = {f.name for f in findings}
     said = ["胸廓对称，气管居中。"] if rng.random() < 0.5 else []
     said += [_finding_zh(f, rng) for f in findings if f.name != "Cardiomegaly"]
-    rest = "余肺" if names & {"Consolidation", "Nodule", "Pneumothorax"} else "双肺"
-    if rest == "余肺":
+    if names - {"Cardiomegaly"}:
         said.append(_pick(rng, "余肺野清晰。", "余肺未见明显实质性病变。"))
     else:
         said.append(_pick(rng, "双肺纹理清晰，未见明显实质性病变。", "双肺野清晰，未见明显结节及实变影。"))
     enlarged = [f for f in findings if f.name == "Cardiomegaly"]
-    if _hides_heart(findings):
-        said.append("左心缘显示不清。")
+    if hidden := _hidden_border(findings):
+        said.append(f"{_SIDE_ZH[hidden]}心缘显示不清。")
     else:
         said += [_finding_zh(f, rng) for f in enlarged] or [_pick(rng, "心影不大。", "心影大小、形态正常。")]
     effusions = [f.side for f in findings if f.name == "Pleural Effusion"]
@@ -211,7 +211,7 @@ def _impression_zh(f: Finding) -> str:
     amount = {"small": "少量", "moderate": "中等量", "large": "大量"}[f.degree] if f.degree else ""
     return {
         "Pleural Effusion": f"{side}侧胸腔{amount}积液",
-        "Pneumothorax": f"{side}侧气胸",
+        "Pneumothorax": f"{side}侧气胸，肺组织压缩约{round(100 * f.ratio / 5) * 5}%",
         "Consolidation": f"{side}肺{zone}野炎症可能",
         "Nodule": f"{side}肺{zone}野结节",
         "Cardiomegaly": "心影增大",

@@ -241,6 +241,12 @@ def read_head(folder: Path) -> dict[str, Any]:
             f"this version reads {FORMAT}",
             f"Run `{MADE_BY}` again.",
         )
+    if missing := {"labels", "shards", "counts", "index_sha256"} - head.keys():
+        raise DataError(
+            f"{folder / 'index.json'} is not whole",
+            f"it lacks {', '.join(sorted(missing))}",
+            f"Run `{MADE_BY}` again.",
+        )
     return head
 
 

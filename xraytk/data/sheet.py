@@ -1,8 +1,8 @@
 """Tables that users bring: CSV or JSONL, keyed by file name, accession number or UID.
 
 A `Sheet` is what the file says; a `Lookup` is one value per image, found by keyed hashes, so
-that no raw key stays in memory. Messages name the table, the row and the columns, never what
-a cell holds.
+that no raw key stays in memory. Messages name the table, the row and known columns, never what
+a cell holds; a table without a header line has cells where its columns' names should be.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from xraytk.data.deid import hashed
-from xraytk.errors import DataError, UsageError
+from xraytk.errors import DataError
 from xraytk.records import Identity
 
 T = TypeVar("T")
@@ -44,6 +44,41 @@ KEY_COLUMNS = {
 }
 """Names a key column may have, the most specific kind first."""
 
+TEXT_COLUMNS = {
+    "en": ("en", "reporten", "english", "enreport", "englishreport"),
+    "zh": ("zh", "reportzh", "chinese", "zhreport", "chinesereport", "中文报告", "中文"),
+    "any": ("report", "text", "reporttext", "caption", "报告", "报告内容"),
+    "findings": ("findings", "finding", "检查所见", "影像所见", "影像表现", "所见"),
+    "impression": ("impression", "impressions", "conclusion", "诊断意见", "影像诊断", "诊断结论", "印象"),
+}
+"""Names of columns that hold a report, or a part of one."""
+
+LABEL_COLUMNS = {
+    "label": ("label",),
+    "value": ("value",),
+    "piped": ("labels", "findinglabels", "label", "标签"),
+}
+"""Names of columns that hold labels' names, or their values."""
+
+FACT_COLUMNS = {
+    "patient": ("patient", "patientid", "subject", "subjectid", "病人", "患者"),
+    "view": ("view", "viewposition", "projection", "体位"),
+    "sex": ("sex", "gender", "patientsex", "patientgender", "性别"),
+    "age": ("age", "ageyears", "patientage", "年龄"),
+    "split": ("split", "subset", "fold"),
+    "spacing": ("spacing", "spacingmm", "pixelspacing", "pixelspacingmm"),
+}
+"""Names of columns that hold facts of an image."""
+
+_KNOWN = {
+    *("modality", "position"),
+    *(
+        name
+        for group in (KEY_COLUMNS, TEXT_COLUMNS, LABEL_COLUMNS, FACT_COLUMNS)
+        for names in group.values()
+        for name in names
+    ),
+}
 _MAX_CELL = 1 << 24
 
 
@@ -58,8 +93,8 @@ class Sheet:
     """
 
     name: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[str, ...] = field(repr=False)
+    rows: tuple[tuple[str, ...], ...] = field(repr=False)
 
     def place(self, names: Iterable[str]) -> int | None:
         """Index of the first column that has one of the (plain) names; None if there is none."""
@@ -79,9 +114,13 @@ class Sheet:
         return keys
 
     def lacks(self, wanted: str) -> DataError:
-        """The error for a column that is not there."""
+        """The error for a column that is not there; of what is there it names only known names."""
+        known = [plain for c in self.columns if (plain := plain_name(c)) in _KNOWN]
         return DataError(
-            f"table {self.name} lacks {wanted}", f"it has the columns: {', '.join(self.columns) or 'none'}"
+            f"table {self.name} lacks {wanted}",
+            f"{len(self.columns):,} columns, {len(known):,} known"
+            + (f": {', '.join(known)}" if known else "")
+            + "; is the header line missing?",
         )
 
 
@@ -189,13 +228,12 @@ def read_sheet(path: Path) -> Sheet:
     hospital systems write.
 
     Raises:
-        UsageError: If there is no such file.
-        DataError: If it is empty, in no known encoding, or a row does not fit.
+        DataError: If there is no such file, it is empty, in no known encoding, or a row does not fit.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"table {path.name} does not exist") from None
+        raise DataError(f"table {path.name} does not exist", todo="Check the path.") from None
     except OSError as error:
         raise DataError(f"table {path.name} cannot be read", type(error).__name__) from None
     text = _decode(data, path.name)

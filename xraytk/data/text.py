@@ -8,36 +8,38 @@ from its script. Labels: a column per label (1, 0, blank, -1 for uncertain), or 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xraytk.data.deid import hashed
-from xraytk.data.sheet import KEY_COLUMNS, Lookup, Sheet, grouped, plain_name, read_sheet
+from xraytk.data.sheet import (
+    FACT_COLUMNS,
+    KEY_COLUMNS,
+    LABEL_COLUMNS,
+    TEXT_COLUMNS,
+    Lookup,
+    Sheet,
+    grouped,
+    plain_name,
+    read_sheet,
+)
 from xraytk.errors import DataError
 from xraytk.records import SPLITS
 
-_EN = ("en", "reporten", "english", "enreport", "englishreport")
-_ZH = ("zh", "reportzh", "chinese", "zhreport", "chinesereport", "中文报告", "中文")
-_ANY = ("report", "text", "reporttext", "caption", "报告", "报告内容")
-_FINDINGS = ("findings", "finding", "检查所见", "影像所见", "影像表现", "所见")
-_IMPRESSION = ("impression", "impressions", "conclusion", "诊断意见", "影像诊断", "诊断结论", "印象")
-_PIPED = ("labels", "findinglabels", "label", "标签")
 _VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 _UNCERTAIN = ("-1", "-1.0", "uncertain")
-_FACTS = {
-    "patient": ("patient", "patientid", "subject", "subjectid", "病人", "患者"),
-    "view": ("view", "viewposition", "projection", "体位"),
-    "sex": ("sex", "gender", "patientsex", "patientgender", "性别"),
-    "age": ("age", "ageyears", "patientage", "年龄"),
-    "split": ("split", "subset", "fold"),
-    "spacing": ("spacing", "spacingmm", "pixelspacing", "pixelspacingmm"),
-}
 _VIEWS = {"pa": "PA", "ap": "AP", "lateral": "LATERAL", "lat": "LATERAL", "l": "LATERAL", "ll": "LATERAL"}
 _VIEWS |= {"rl": "LATERAL", "正位": "PA", "后前位": "PA", "前后位": "AP", "侧位": "LATERAL", "other": "OTHER"}
 _SEXES = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O", "other": "O"}
 _SPLITS = {**{s: s for s in SPLITS}, "training": "train", "valid": "val", "validation": "val"}
 _SPLITS |= {"validate": "val", "dev": "val", "testing": "test"}
+_MAX_NAME = 64
+_MAX_NAMES = 200
+_MAX_RARE = 20
+_NUMBER_OR_DATE = re.compile(r"[\d\s.,/:+年月日-]*\d[\d\s.,/:+年月日-]*")
+_UID = re.compile(r"\d+(\.\d+){3,}")
 LabelValues = dict[str, float | None]
 _CJK_LETTERS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 
@@ -58,13 +60,13 @@ class Labels:
         table: For each key the known labels, 0 or 1.
         names: All labels, sorted.
         uncertain: Values left out because the table says -1, or says 0 and 1 of the same image.
-        ignored: Columns taken neither as key nor as label.
+        ignored: Number of columns taken neither as key nor as label.
     """
 
     table: Lookup[dict[str, float]]
     names: tuple[str, ...]
     uncertain: int
-    ignored: tuple[str, ...]
+    ignored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,14 @@ def read_reports(path: Path, key: bytes) -> Lookup[Report]:
         DataError: If it has no key column or no text column, or cannot be read.
     """
     sheet = read_sheet(path)
-    explicit = {"en": sheet.place(_EN), "zh": sheet.place(_ZH)}
-    free = [i for i in (sheet.place(_ANY),) if i is not None]
+    explicit = {"en": sheet.place(TEXT_COLUMNS["en"]), "zh": sheet.place(TEXT_COLUMNS["zh"])}
+    free = [i for i in (sheet.place(TEXT_COLUMNS["any"]),) if i is not None]
     if not free:
-        free = [i for i in (sheet.place(_FINDINGS), sheet.place(_IMPRESSION)) if i is not None]
+        free = [
+            i
+            for i in (sheet.place(TEXT_COLUMNS["findings"]), sheet.place(TEXT_COLUMNS["impression"]))
+            if i is not None
+        ]
     if not free and explicit == {"en": None, "zh": None}:
         raise sheet.lacks("a text column: en, zh, report, text, or findings and impression")
 
@@ -158,11 +164,12 @@ def read_labels(path: Path, key: bytes) -> Labels:
         key: Of the hashes.
 
     Raises:
-        DataError: If it has no key column or no label, or cannot be read.
+        DataError: If it has no key column or no label, its labels look like free text or
+            identifiers, all its rows contradict each other, or it cannot be read.
     """
     sheet = read_sheet(path)
     keys = {index for _, index in sheet.key_columns()}
-    name_at, value_at, piped_at = sheet.place(("label",)), sheet.place(("value",)), sheet.place(_PIPED)
+    name_at, value_at, piped_at = (sheet.place(LABEL_COLUMNS[kind]) for kind in ("label", "value", "piped"))
     reader: _Wide | _Long | _Piped
     if name_at is not None and value_at is not None:
         reader = _Long(sheet, name_at, value_at)
@@ -179,9 +186,16 @@ def read_labels(path: Path, key: bytes) -> Labels:
         for kind, cell, values in merged
     ]
     names = tuple(sorted({name for _, _, value in entries for name in value}))
+    if not names and (contradictions or reader.uncertain):
+        raise DataError(
+            f"table {sheet.name} says nothing certain of any label",
+            f"{contradictions:,} values contradict another row of the same image, "
+            f"{reader.uncertain:,} are uncertain (-1)",
+            "Give each label of an image one value.",
+        )
     if not names:
         raise sheet.lacks("labels: columns of 0 and 1, or label and value, or names separated by |")
-    ignored = tuple(c for i, c in enumerate(sheet.columns) if i not in keys | reader.used)
+    ignored = len(sheet.columns) - len(keys | reader.used)
     return Labels(Lookup(entries, key), names, reader.uncertain + contradictions, ignored)
 
 
@@ -191,19 +205,56 @@ def _merge_labels(old: LabelValues, new: LabelValues) -> LabelValues | None:
     return {**old, **new, **clash}
 
 
+def _check_header(sheet: Sheet, columns: set[int]) -> None:
+    """Refuse names of label columns that look like the cells of a row."""
+    names = [sheet.columns[i] for i in columns]
+    odd = sum(
+        "^" in name or len(name) > _MAX_NAME or bool(_NUMBER_OR_DATE.fullmatch(name) or _UID.search(name))
+        for name in names
+    )
+    if odd:
+        raise DataError(
+            f"table {sheet.name} has no names of labels where they should be",
+            f"{odd:,} of {len(names):,} names of label columns look like numbers, dates, UIDs or names of "
+            "persons; is the header line missing?",
+            "Write the names of the columns into the first line.",
+        )
+
+
+def _check_vocabulary(sheet: Sheet, column: int, names: Counter[str]) -> None:
+    """Refuse a column whose cells look like free text or identifiers.
+
+    Source:
+        Ours: a label's name goes into every output, so cells that could name a person must not
+        become one. Labels are few, short, hold no numbers, and come back.
+    """
+    odd = sum("^" in n or len(n) > _MAX_NAME or sum(c.isdigit() for c in n) >= 4 for n in names)
+    once = sum(count == 1 for count in names.values())
+    rare = len(names) > _MAX_RARE and once > len(names) / 2
+    if odd or rare or len(names) > _MAX_NAMES:
+        raise DataError(
+            f"table {sheet.name}, column {sheet.columns[column]} holds no label names, but free text or "
+            "identifiers",
+            f"of {len(names):,} distinct values, {once:,} come only once, and {odd:,} hold 4 digits or more, "
+            f"a ^, or more than {_MAX_NAME} characters; wanted at most {_MAX_NAMES} short names that come back",
+            "Correct the column, or give one column of 0 and 1 for each label.",
+        )
+
+
 class _Wide:
     """A column per label: every column that holds nothing but 0, 1, -1 and blanks."""
 
     def __init__(self, sheet: Sheet, keys: set[int]) -> None:
-        known = {n for names in (*_FACTS.values(), *KEY_COLUMNS.values()) for n in names}
+        known = {n for names in (*FACT_COLUMNS.values(), *KEY_COLUMNS.values()) for n in names}
         self.uncertain = 0
         self.used: set[int] = set()
         self._columns = sheet.columns
         for i in range(len(sheet.columns)):
             cells = {row[i].strip().casefold() for row in sheet.rows} - {"", "nan"}
-            named = plain_name(sheet.columns[i]) in known or i in keys
+            named = plain_name(sheet.columns[i]) in {*known, ""} or i in keys
             if not named and cells & _VALUES.keys() and cells <= {*_VALUES, *_UNCERTAIN}:
                 self.used.add(i)
+        _check_header(sheet, self.used)
 
     def values(self, number: int, row: tuple[str, ...]) -> LabelValues:
         cells = {self._columns[i]: row[i].strip().casefold() for i in self.used}
@@ -218,6 +269,7 @@ class _Long:
         self.uncertain = 0
         self.used = {name_at, value_at}
         self._sheet, self._name_at, self._value_at = sheet, name_at, value_at
+        _check_vocabulary(sheet, name_at, Counter(filter(None, (_tidy(r[name_at]) for r in sheet.rows))))
 
     def values(self, number: int, row: tuple[str, ...]) -> LabelValues:
         name, cell = _tidy(row[self._name_at]), row[self._value_at].strip().casefold()
@@ -237,7 +289,9 @@ class _Piped:
         self.uncertain = 0
         self.used = {at}
         self._at = at
-        self._names = {name for row in sheet.rows for name in self._split(row)}
+        counts = Counter(name for row in sheet.rows for name in self._split(row))
+        _check_vocabulary(sheet, at, counts)
+        self._names = set(counts)
 
     def _split(self, row: tuple[str, ...]) -> set[str]:
         return {_tidy(name) for name in row[self._at].split("|")} - {""}
@@ -259,7 +313,7 @@ def read_metadata(path: Path, key: bytes) -> Lookup[Facts]:
             and test, a patient stands in two splits, or a spacing is not a length.
     """
     sheet = read_sheet(path)
-    at = {fact: i for fact, names in _FACTS.items() if (i := sheet.place(names)) is not None}
+    at = {fact: i for fact, names in FACT_COLUMNS.items() if (i := sheet.place(names)) is not None}
     if not at:
         raise sheet.lacks("facts: patient, view, sex, age, split or spacing")
     splits: dict[str, tuple[str, int]] = {}
