@@ -28,7 +28,10 @@ def test_both_runs_are_scored_on_the_test_split_with_intervals(result: evaluate.
     assert labels["Never"]["auroc"].reason == "every known value in this split is 0"
     assert by_task["report"].images == 9
     assert reports["en"]["bleu_1"].patients == 5
-    assert "report en" in result.summary
+    text = "\n".join(result.lines())
+    assert "report, test split, 9 images" in text
+    assert "bleu_4" in text
+    assert "auroc" in text
     json.dumps(as_plain(result), allow_nan=False)
 
 

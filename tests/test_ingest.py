@@ -20,8 +20,17 @@ from xraytk.data import pictures
 from xraytk.data.dicom_write import write_dx
 from xraytk.errors import DataError, MachineError, RunConflictError, UsageError
 from xraytk.ingest import IngestConfig
+from xraytk.progress import Silent
 
 TABLES = ("manifest/part-00000.parquet", "rejected.parquet", "reports.parquet", "labels.parquet")
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 def _pixels(number: int, height: int = 160, width: int = 128) -> np.ndarray[Any, np.dtype[np.uint16]]:
@@ -330,6 +339,59 @@ def test_reports_given_later_are_those_of_a_run_that_had_them(
     assert len(_rows(tmp_path / "late", "reports.parquet")) == 2
 
 
+def test_a_run_without_tables_keeps_those_of_the_run_before(archive: Path, key: Path, tmp_path: Path) -> None:
+    source, out, notes = tmp_path / "in", tmp_path / "out", Notes()
+    shutil.copytree(archive / "d0", source / "d0")
+    (tmp_path / "r.csv").write_text("accession,en\nACC0,Clear.\nACC3,Nodule.\nACC1,Of a later file.\n")
+    (tmp_path / "l.csv").write_text("accession,Nodule\nACC3,1\n")
+    (tmp_path / "m.csv").write_text("file,view\nim0,LATERAL\n")
+    config: dict[str, Any] = {"source": source, "out": out, "key": key, "max_px": 96, "workers": 1}
+    tables: dict[str, Any] = {
+        "reports": tmp_path / "r.csv",
+        "labels": tmp_path / "l.csv",
+        "metadata": tmp_path / "m.csv",
+    }
+    ingest.run(IngestConfig(**config, **tables))
+    before, journal = _content(out), (out / "journal.jsonl").read_bytes()
+    result = ingest.run(IngestConfig(**config), notes)
+    assert _content(out) == before
+    assert (out / "journal.jsonl").read_bytes() == journal
+    assert (result.reports_matched, result.reports_unmatched, result.labels_matched) == (2, 0, 1)
+    assert "reports of the earlier run are kept: 2 images; new files get none" in notes.said
+    assert "labels of the earlier run are kept: 1 images; new files get none" in notes.said
+    shutil.copytree(archive / "d1", source / "d1")
+    assert ingest.run(IngestConfig(**config)).images == 8
+    assert len(_rows(out, "reports.parquet")) == 2
+    ingest.run(IngestConfig(**config, **tables))  # gives the new files theirs, reads the old no more
+    assert len(_rows(out, "reports.parquet")) == 3
+    assert (out / "journal.jsonl").read_bytes().count(b"\n") == 1 + 4 + 4 + 4
+
+
+def test_what_changed_tables_cost_is_said(archive: Path, key: Path, tmp_path: Path) -> None:
+    reports, labels, notes = tmp_path / "r.csv", tmp_path / "l.csv", Notes()
+    reports.write_text("accession,en\nACC0,Clear.\nACC3,Nodule.\n")
+    labels.write_text("accession,Nodule\nACC3,1\n")
+    config: dict[str, Any] = {"source": archive / "d0", "out": tmp_path / "out", "key": key, "workers": 1}
+    ingest.run(IngestConfig(**config, reports=reports), notes)
+    assert not any("earlier" in note for note in notes.said)
+    ingest.run(IngestConfig(**config, labels=labels), notes)
+    assert "the tables are not those of the earlier run: 4 files are read again" in notes.said
+    assert "reports of the earlier run are dropped: 2 images; give --reports again to keep them" in notes.said
+    assert _rows(tmp_path / "out", "reports.parquet") == []
+
+
+def test_no_column_or_cell_of_a_table_is_said(archive: Path, key: Path, tmp_path: Path) -> None:
+    table, notes = tmp_path / "t.csv", Notes()
+    config: dict[str, Any] = {"source": archive / "d0", "out": tmp_path / "out", "key": key, "workers": 1}
+    table.write_text("accession,TOKEN^A,Nodule\nACC0,x,1\n")
+    ingest.run(IngestConfig(**config, labels=table), notes)
+    assert "labels: 1 labels, 1 other columns left out" in notes.said
+    table.write_text("file,name,label\nim0,TOKEN,TOKEN WEI 1960\n")
+    with pytest.raises(DataError, match="no label names") as caught:
+        ingest.run(IngestConfig(**config, labels=table), notes)
+    assert "TOKEN" not in "\n".join([str(caught.value), *notes.said])
+
+
 @pytest.mark.parametrize("name", [None, "notes.txt"])
 def test_nothing_usable_is_an_error_that_counts(tmp_path: Path, key: Path, name: str | None) -> None:
     (tmp_path / "in").mkdir()
@@ -341,10 +403,17 @@ def test_nothing_usable_is_an_error_that_counts(tmp_path: Path, key: Path, name:
     assert not (tmp_path / "out" / "manifest").exists()
 
 
-def test_wrong_sources_and_values_are_usage_errors(tmp_path: Path, key: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist") as caught:
+def test_a_missing_source_or_table_is_missing_input(archive: Path, tmp_path: Path, key: Path) -> None:
+    with pytest.raises(DataError, match="does not exist") as caught:
         ingest.run(IngestConfig(source=tmp_path / "TOKEN", out=tmp_path / "out", key=key))
     assert "TOKEN" not in str(caught.value)
+    for table in ("reports", "labels", "metadata"):
+        config: dict[str, Any] = {table: tmp_path / "none.csv"}
+        with pytest.raises(DataError, match=r"none\.csv does not exist"):
+            ingest.run(IngestConfig(source=archive, out=tmp_path / "out", key=key, **config))
+
+
+def test_wrong_sources_and_values_are_usage_errors(tmp_path: Path, key: Path) -> None:
     with pytest.raises(UsageError, match="is the output folder"):
         ingest.run(IngestConfig(source=tmp_path, out=tmp_path, key=key))
     with pytest.raises(UsageError, match="inside the output"):
@@ -461,20 +530,15 @@ def test_no_identifier_is_in_any_output(tmp_path: Path, workers: int) -> None:
 
 
 def test_unmatched_tables_and_empty_splits_are_mentioned(key: Path, tmp_path: Path) -> None:
-    notes: list[str] = []
-
-    class Notes(ingest.Silent):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
+    notes = Notes()
     _dicom(tmp_path / "in" / "a", 1)
     table = tmp_path / "r.csv"
     table.write_text("accession,en\nNONE,Clear.\n")
     ingest.run(
-        IngestConfig(source=tmp_path / "in", out=tmp_path / "out", reports=table, key=key, workers=1), Notes()
+        IngestConfig(source=tmp_path / "in", out=tmp_path / "out", reports=table, key=key, workers=1), notes
     )
-    assert any("reports: 0 entries belong" in n and "accession number" in n for n in notes)
-    assert any("--set split=" in n for n in notes)
+    assert any("reports: 0 entries belong" in n and "accession number" in n for n in notes.said)
+    assert any("--set split=" in n for n in notes.said)
 
 
 def test_ingest_loads_no_torch() -> None:

@@ -92,15 +92,12 @@ def _common(
     """The options that every verb has; only the signature is used."""
 
 
-def _verb(
-    config: str, example: str, show: Callable[[Any], None] | None = None
-) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., None]]:
+def _verb(config: str, example: str) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., None]]:
     """Make a command of a function that turns its flags into config keys.
 
     Args:
         config: "module:Class" of the verb's config.
         example: Shown under the help.
-        show: Prints the result for people; aligned lines by default.
     """
 
     def decorate(flags_of: Callable[..., dict[str, Any]]) -> Callable[..., None]:
@@ -110,7 +107,7 @@ def _verb(
         @functools.wraps(flags_of)
         def command(**given: Any) -> None:
             common = {name: given.pop(name) for name in shared}
-            _run(config, flags_of(**given), show or _show, **common)
+            _run(config, flags_of(**given), **common)
 
         every = [*own.values(), *shared.values()]
         command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
@@ -124,7 +121,6 @@ def _verb(
 def _run(
     target: str,
     flags: dict[str, Any],
-    show: Callable[[Any], None],
     *,
     preset: str | None,
     config: Path | None,
@@ -150,7 +146,7 @@ def _run(
         if as_json:
             print(json.dumps(as_plain(result), ensure_ascii=False))
         else:
-            show(result)
+            _show(result)
     except XraytkError as error:
         _fail(error, as_json)
     except KeyboardInterrupt:
@@ -248,14 +244,21 @@ class _BarTask:
 
 
 def _show(result: Any) -> None:
-    """Print a result as aligned "name  value" lines; empty ones are left out."""
+    """Print a result's own lines, or else its fields as aligned "name  value" lines."""
     console = Console(soft_wrap=True)
-    plain = as_plain(result)
+    lines = result.lines() if hasattr(result, "lines") else _fields(as_plain(result))
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+
+
+def _fields(plain: dict[str, Any]) -> list[str]:
+    """Fields of a result as lines; empty ones are left out."""
     wide = max(len(name) for name in plain)
-    for name, value in plain.items():
-        for i, line in enumerate(_lines(value)):
-            label = name.replace("_", " ") if i == 0 else ""
-            console.print(f"{label:<{wide}}  {line}", markup=False, highlight=False)
+    return [
+        f"{name.replace('_', ' ') if i == 0 else '':<{wide}}  {line}"
+        for name, value in plain.items()
+        for i, line in enumerate(_lines(value))
+    ]
 
 
 def _lines(value: Any) -> list[str]:
@@ -270,13 +273,6 @@ def _lines(value: Any) -> list[str]:
     if isinstance(value, float):
         return [f"{value:.4g}"]
     return [f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)]
-
-
-def _show_report(result: Any) -> None:
-    """Print the report, then what a reader must know of it."""
-    console = Console(soft_wrap=True)
-    for line in result.lines():
-        console.print(line, markup=False, highlight=False)
 
 
 def _version(wanted: bool) -> None:
@@ -419,7 +415,7 @@ def evaluate(
     return locals()
 
 
-@_verb("report:ReportConfig", "xraytk report image.dcm --lang zh", _show_report)
+@_verb("report:ReportConfig", "xraytk report image.dcm --lang zh")
 def report(
     image: Annotated[Path, typer.Argument(help="One radiograph: DICOM, PNG, JPEG or TIFF.")],
     lang: Annotated[str | None, typer.Option(help="en or zh.")] = None,
@@ -447,7 +443,7 @@ def wrap(
     return locals()
 
 
-@_verb("demo:DemoConfig", "xraytk demo", _show_report)
+@_verb("demo:DemoConfig", "xraytk demo")
 def demo(
     out: Annotated[Path | None, typer.Argument(help="Folder to work in; ./xraytk-demo by default.")] = None,
     patients: Annotated[int | None, typer.Option(min=8, help="Phantom patients to make.")] = None,

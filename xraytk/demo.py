@@ -65,7 +65,7 @@ class DemoResult:
 
     def lines(self) -> list[str]:
         """Return the demo's outcome for a person to read."""
-        out = [""]
+        out = [*self.stages["evaluate"].lines(), ""]
         for made in self.reports.values():
             out += [*made.lines(), ""]
         out.append("Time: " + ", ".join(f"{name} {duration(s)}" for name, s in self.seconds.items()))

@@ -35,6 +35,7 @@ SHOWN = 24
 MOST_KEPT = 1000
 """Images among which they are chosen."""
 
+REPORT_METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
 Scores = dict[str, dict[str, metrics.Value]]
 
 
@@ -115,14 +116,22 @@ class EvaluateResult:
     Args:
         split: What was scored.
         runs: One entry a run.
-        summary: For people: "run, language or label" to the main metrics.
         seconds: Time of this call.
     """
 
     split: str
     runs: tuple[RunScores, ...]
-    summary: dict[str, str]
     seconds: float
+
+    def lines(self) -> list[str]:
+        """Return a table a run for people to read: score and 95 % interval over patients."""
+        out = []
+        for scored in self.runs:
+            out += ["", f"{scored.run.name}, {self.split} split, {scored.images:,} images: {scored.run}"]
+            out += _table(scored.task, scored.scores)
+            out.append(f"protocol {scored.protocol['fingerprint']}")
+            out += [f"  {path}" for path in scored.files]
+        return out
 
 
 def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateResult:
@@ -155,7 +164,7 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
             f"there is no finetuned run of task {config.task}", todo="Run `xraytk finetune` first."
         )
     seconds = round(time.monotonic() - began, 1)
-    return EvaluateResult(config.split, tuple(done), _summary(done), seconds)
+    return EvaluateResult(config.split, tuple(done), seconds)
 
 
 def _runs(config: EvaluateConfig) -> list[Path]:
@@ -351,17 +360,19 @@ def _suffix(config: EvaluateConfig) -> str:
     return "" if config.split == "test" else f"-{config.split}"
 
 
-def _summary(done: list[RunScores]) -> dict[str, str]:
-    """One line a language or label."""
-    lines = {}
-    for scored in done:
-        wanted = ("auroc", "f1") if scored.task == "classify" else ("bleu_1", "bleu_4", "rouge_l", "cider")
-        for name, values in scored.scores.items():
-            lines[f"{scored.run.name} {name}"] = ", ".join(
-                f"{metric} {v.value:.3f} [{v.low:.3f}, {v.high:.3f}]"
-                if not v.reason
-                else f"{metric}: {v.reason}"
-                for metric, v in values.items()
-                if metric in wanted
-            )
-    return lines
+def _table(task: str, scores: Scores) -> list[str]:
+    """Aligned columns: a row a language or label, a column a metric."""
+    columns = ("auroc", "auprc", "f1", "accuracy") if task == "classify" else REPORT_METRICS
+    wide = max(len(name) for name in scores)
+    out = [" " * wide + "      n" + "".join(f"  {name:<20}" for name in columns)]
+    for name, values in scores.items():
+        first = values[columns[0]]
+        if all(values[c].reason for c in columns):
+            out.append(f"{name:<{wide}}  {first.n:>5}  {first.reason}")
+            continue
+        cells = [
+            "-" if v.reason else f"{v.value:.3f} [{v.low:.3f}, {v.high:.3f}]"
+            for v in (values[c] for c in columns)
+        ]
+        out.append(f"{name:<{wide}}  {first.n:>5}" + "".join(f"  {cell:<20}" for cell in cells))
+    return out

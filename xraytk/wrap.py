@@ -8,6 +8,9 @@ as an archive's own files.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,12 +27,21 @@ from xraytk.data.header import view_of, years_of
 from xraytk.data.pool import each
 from xraytk.data.sheet import Lookup, Sheet, grouped, join_keys, read_sheet
 from xraytk.data.sources import Source, UnreadableError, list_sources, read_source
-from xraytk.errors import DataError, UsageError
+from xraytk.errors import DataError, UsageError, XraytkError
 from xraytk.files import folder_lock, remove_leftovers
 from xraytk.progress import Progress, Silent
 from xraytk.records import Identity
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+REASONS = {
+    "unsafe-name": "the name leads out of the folder, or cannot be a file's name there",
+    "crashed": "decoding ended the worker process, twice",
+    "unexpected-error": "wrapping failed in a way that was not foreseen",
+}
+"""Why wrap itself rejects a picture; the others are in `data.sources` and `data.dicom`."""
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, a temporary name needs some of them
+_LONGEST_PATH = 2000
 _KEY = b"wrap"  # of a lookup in memory; nothing hashed with it is written
 _FACTS = {
     "patient": ("patient", "patientid", "subject", "subjectid", "病人", "患者"),
@@ -85,7 +97,7 @@ class WrapResult:
         written: Files written by this run.
         skipped: Files that an earlier run had written whole.
         rejected: Pictures that could not be wrapped.
-        reasons: Rejected pictures by reason, see `data.dicom.REASONS`.
+        reasons: Rejected pictures by reason: `REASONS` here, in `data.sources` and in `data.dicom`.
         described: Pictures for which the metadata table had a row.
         out: The folder.
         seconds: Wall time.
@@ -116,7 +128,7 @@ class _Job:
     """One picture. Holds paths, so it never prints itself."""
 
     source: Source = field(repr=False)
-    target: Path = field(repr=False)
+    target: Path | None = field(repr=False)
     about: _About = field(repr=False)
     bits: int = 12
     syntax: str = "explicit"
@@ -206,17 +218,18 @@ def _only_files(sheet: Sheet) -> Sheet:
 def _jobs(config: WrapConfig, table: Lookup[_About] | None) -> Iterator[_Job]:
     """One job a picture, in a stable order; its syntax follows from its place."""
     taken: set[str] = set()
+    root = config.out.resolve()
     pictures = (
         s for s in list_sources(config.source, leave_out=[config.out]) if s.name.lower().endswith(_ENDINGS)
     )
     for i, source in enumerate(pictures):
-        stem = source.name.rsplit(".", 1)[0]
-        name = stem if stem.casefold() not in taken else source.name.replace(".", "-")
+        name = _free_name(source.name, taken)
+        target = root / f"{name}.dcm"
         taken.add(name.casefold())
         found = table.find(join_keys(source.name, Identity(), _KEY)) if table else None
         yield _Job(
             source=source,
-            target=config.out / f"{name}.dcm",
+            target=target if _is_safe(target, root) else None,
             about=table.values[found] if table and found is not None else _About(),
             bits=config.bits,
             syntax=config.syntaxes[i % len(config.syntaxes)],
@@ -225,32 +238,78 @@ def _jobs(config: WrapConfig, table: Lookup[_About] | None) -> Iterator[_Job]:
         )
 
 
+def _free_name(name: str, taken: set[str]) -> str:
+    """A relative path below the folder, without ending, that no other picture has.
+
+    Members of zips may be named "../x", "/x" or "C:\\x": only the plain parts count. A folder
+    never ends in ".dcm", so that it is never in the way of a file. "" when nothing is left.
+    """
+    parts = [re.sub(r"^[A-Za-z]:", "", part) for part in re.split(r"[/\\]", name)]
+    parts = [part for part in parts if part.strip(". ")]
+    folders = [re.sub(r"(?i)\.dcm$", "-dcm", part) for part in parts[:-1]]
+    last = parts[-1] if parts else ""
+    stem, ending = os.path.splitext(last)
+    if not stem.strip(". ") or not ending:
+        return ""
+    free = itertools.chain(
+        (stem, last.replace(".", "-")), (f"{last.replace('.', '-')}-{n}" for n in itertools.count(2))
+    )
+    paths = ("/".join([*folders, candidate]) for candidate in free)
+    return next(path for path in paths if path.casefold() not in taken)
+
+
+def _is_safe(target: Path, root: Path) -> bool:
+    """Whether a file can be written there, and lies in the folder, whatever links there are."""
+    try:
+        return (
+            target.name != ".dcm"
+            and all(len(os.fsencode(p)) <= _LONGEST_NAME for p in target.relative_to(root).parts)
+            and len(os.fsencode(target)) <= _LONGEST_PATH
+            and "\0" not in str(target)
+            and target.resolve().is_relative_to(root)
+            and not target.is_dir()
+            and all(p.is_dir() or not p.exists() for p in target.parents)
+        )
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def _wrap(job: _Job) -> str:
     """Wrap one picture: "written", "skipped", or the reason why not."""
+    if job.target is None:
+        return "unsafe-name"
     try:
-        data = read_source(job.source)
-        digest = hashlib.sha256(data).hexdigest()
-        about = job.about
-        sop = uid_from(
-            "wrap",
-            job.source.name,
-            digest,
-            job.bits,
-            job.syntax,
-            job.photometric,
-            job.seed,
-            _about_key(about),
-        )
-        if _is_whole(job.target, sop):
-            return "skipped"
-        picture = read_radiograph(data)
+        return _wrap_to(job, job.target)
     except (UnreadableError, Refused) as refused:
         return refused.reason
+    except XraytkError:  # a full disk would stop every other picture too
+        raise
+    except Exception:
+        return "unexpected-error"
+
+
+def _wrap_to(job: _Job, target: Path) -> str:
+    data = read_source(job.source)
+    digest = hashlib.sha256(data).hexdigest()
+    about = job.about
+    sop = uid_from(
+        "wrap",
+        job.source.name,
+        digest,
+        job.bits,
+        job.syntax,
+        job.photometric,
+        job.seed,
+        _about_key(about),
+    )
+    if _is_whole(target, sop):
+        return "skipped"
+    picture = read_radiograph(data)
     rng = np.random.default_rng(int(sop.split(".")[-1]))
     stored, window, photometric = _stored(picture.pixels, job, rng)
-    patient = about.patient or f"P{hashlib.sha256(job.source.name.encode()).hexdigest()[:10]}"
+    patient = about.patient or f"P{hashlib.sha256(os.fsencode(job.source.name)).hexdigest()[:10]}"
     write_dx(
-        job.target,
+        target,
         stored,
         bits_stored=job.bits,
         photometric=photometric,

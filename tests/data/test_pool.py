@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,12 @@ def _square(number: int) -> int:
     return number * number
 
 
+def _sleep_while_negative(number: int) -> int:
+    if number < 0:
+        time.sleep(60)
+    return number
+
+
 def _pid(_: int) -> int:
     return os.getpid()
 
@@ -30,6 +38,44 @@ def test_one_worker_is_this_process() -> None:
 def test_a_killed_worker_costs_one_item() -> None:
     items = [1, 2, -3, 4, 5, 6, 7, 8]
     assert dict(each(_square, items, 2)) == {n: (None if n < 0 else n * n) for n in items}
+
+
+def test_an_item_that_never_ends_costs_its_time_only() -> None:
+    items = [1, -2, 3, 4]
+    made = dict(each(_sleep_while_negative, items, 2, limit_s=0.7, late=99))
+    assert made == {1: 1, -2: 99, 3: 3, 4: 4}
+
+
+def test_a_crash_is_not_called_late() -> None:
+    assert list(each(_square, [-3], 2, late=99)) == [(-3, None)]
+
+
+def test_workers_that_start_are_deaf_to_interrupts(tmp_path: Path) -> None:
+    script = tmp_path / "s.py"
+    script.write_text(
+        "import os, time\nfrom pathlib import Path\n"
+        "if __name__ != '__main__':\n"
+        f"    Path({str(tmp_path)!r}, 'started').touch()\n    time.sleep(1)\n"
+        "from xraytk.data.pool import each\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n        list(each(abs, range(100), 2))\n"
+        "    except KeyboardInterrupt:\n        print('stopped')\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    for _ in range(400):
+        if (tmp_path / "started").exists():
+            break
+        _sleep()
+    os.killpg(parent.pid, signal.SIGINT)
+    told = parent.communicate(timeout=60)
+    assert told == (b"stopped\n", b"")
+
+
+def test_interrupts_are_heard_again_after_the_start() -> None:
+    list(each(abs, [1], 2))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_items_are_taken_as_they_are_needed() -> None:
@@ -88,6 +134,4 @@ def _alive(pid: int) -> bool:
 
 
 def _sleep() -> None:
-    import time
-
     time.sleep(0.05)

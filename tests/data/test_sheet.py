@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from xraytk.data.sheet import Lookup, canonical_path, grouped, join_keys, read_sheet
-from xraytk.errors import DataError, UsageError
+from xraytk.errors import DataError
 from xraytk.records import Identity
 
 KEY = bytes(32)
@@ -62,8 +62,8 @@ def test_broken_tables_are_explained_without_their_content(
     assert "SECRET" not in str(caught.value)
 
 
-def test_a_missing_table_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no\.csv does not exist"):
+def test_a_missing_table_is_missing_input(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no\.csv does not exist"):
         read_sheet(tmp_path / "no.csv")
 
 
@@ -84,9 +84,17 @@ def test_key_columns_are_known_in_any_spelling(tmp_path: Path, column: str, kind
     assert sheet.key_columns() == ((kind, 0),)
 
 
-def test_a_table_without_a_key_names_its_columns(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"lacks a key column(.|\n)*nothing, en"):
-        read_sheet(_table(tmp_path, "nothing,en\na,b\n")).key_columns()
+def test_a_table_without_a_key_names_its_known_columns_only(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lacks a key column(.|\n)*2 columns, 1 known: en; is the header"):
+        read_sheet(_table(tmp_path, "SECRET,EN\na,b\n")).key_columns()
+
+
+def test_a_first_row_in_place_of_a_header_is_never_printed(tmp_path: Path) -> None:
+    sheet = read_sheet(_table(tmp_path, "DOE^JOHN,19600101,IM0001,Clear lungs.\nROE^JANE,19700101,b,c\n"))
+    with pytest.raises(DataError, match="4 columns, 0 known; is the header line missing") as caught:
+        sheet.key_columns()
+    for secret in ("DOE", "1960", "IM0001", "lungs"):
+        assert secret not in str(caught.value) + repr(sheet)
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def test_a_report_never_prints_itself() -> None:
     assert "Clear" not in repr(Report("Clear", "清晰"))
 
 
-def test_a_table_without_text_names_its_columns(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"lacks a text column(.|\n)*file, words"):
+def test_a_table_without_text_counts_its_columns(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lacks a text column(.|\n)*2 columns, 1 known: file;"):
         read_reports(_table(tmp_path, "file,words\na,b\n"), KEY)
 
 
@@ -70,7 +70,7 @@ def test_wide_labels(tmp_path: Path) -> None:
     rows = "file,age,Nodule,Pleural Effusion,Empty,patient\na,1,1,0,,1\nb,0,-1,1.0,,1\nc,1,,,,1\n"
     labels = read_labels(_table(tmp_path, rows), KEY)
     assert labels.names == ("Nodule", "Pleural Effusion")
-    assert labels.ignored == ("age", "Empty", "patient")
+    assert labels.ignored == 3
     assert labels.uncertain == 1
     assert _of(labels.table, "a") == {"Nodule": 1.0, "Pleural Effusion": 0.0}
     assert _of(labels.table, "b") == {"Pleural Effusion": 1.0}
@@ -105,9 +105,65 @@ def test_labels_from_jsonl(tmp_path: Path) -> None:
     assert _of(labels.table, "b") == {"Mass": 0.0, "Edema": 1.0}
 
 
-def test_a_table_without_labels_names_its_columns(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"lacks labels(.|\n)*file, words"):
+def test_a_table_without_labels_counts_its_columns(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lacks labels(.|\n)*2 columns, 1 known: file;"):
         read_labels(_table(tmp_path, "file,words\na,b\n"), KEY)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DOE^JOHN", "19600101", "1960-01-01", "1960年1月1日", "1.2.840.113619.2", "QZ 1.2.840.1", "QZ" * 33],
+)
+def test_a_row_in_place_of_the_names_of_labels_is_refused_unprinted(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"1 of 2 names(.|\n)*is the header line missing") as caught:
+        read_labels(_table(tmp_path, f"file,{name},Nodule\na,1,0\nb,0,1\n"), KEY)
+    assert name not in str(caught.value)
+
+
+def test_an_unnamed_column_is_no_label(tmp_path: Path) -> None:
+    labels = read_labels(_table(tmp_path, ",file,Nodule\n0,a,1\n1,b,0\n"), KEY)
+    assert (labels.names, labels.ignored) == (("Nodule",), 1)
+
+
+@pytest.mark.parametrize("value", ["", ",value"], ids=["piped", "long"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ZHANG WEI 1960"],
+        ["Edema", "DOE^JOHN"],
+        ["Edema", "QZ" * 33],
+        ["QZ" + "i" * n for n in range(1, 22)],
+        [f"QZ{n}" for n in range(201)] * 2,
+    ],
+    ids=["digits", "person", "long", "rare", "many"],
+)
+def test_free_text_does_not_become_a_label(tmp_path: Path, names: list[str], value: str) -> None:
+    rows = [f"im{i},{name}" + (",1" if value else "") for i, name in enumerate(names)]
+    table = _table(tmp_path, "\n".join([f"file,label{value}", *rows]) + "\n")
+    with pytest.raises(DataError, match="column label holds no label names") as caught:
+        read_labels(table, KEY)
+    for secret in ("ZHANG", "1960", "DOE", "QZ"):
+        assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("label", ["COVID-19", "Atelectasis (J98.1)", "肺结节", "T2 wedge fracture"])
+def test_names_of_a_vocabulary_become_labels(tmp_path: Path, label: str) -> None:
+    assert read_labels(_table(tmp_path, f"file,label\na,{label}|Mass\n"), KEY).names == tuple(
+        sorted((label, "Mass"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "counts"),
+    [
+        ("file,label,value\na,Mass,1\na,Mass,0\n", "1 values contradict(.|\n)*0 are uncertain"),
+        ("file,Mass,Edema\na,1,0\na,0,1\n", "2 values contradict"),
+        ("file,label,value\na,Mass,-1\n", "0 values contradict(.|\n)*1 are uncertain"),
+    ],
+)
+def test_labels_that_all_contradict_are_said_to(tmp_path: Path, rows: str, counts: str) -> None:
+    with pytest.raises(DataError, match=f"nothing certain of any label(.|\n)*{counts}"):
+        read_labels(_table(tmp_path, rows), KEY)
 
 
 def test_metadata_of_plain_pictures(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ are sometimes wrong, and their own size is read before memory is given to a deco
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import imagecodecs
@@ -16,6 +18,7 @@ from pydicom import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 
+from xraytk.data import header
 from xraytk.data.refused import Refused
 
 MAX_PIXELS = 120_000_000
@@ -26,6 +29,7 @@ _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _RLE = "1.2.840.10008.1.2.5"
 _PREFIX = "1.2.840.10008.1.2.4."
+_KNOWN_FORM = re.compile(r"1\.2\.840\.10008\.1\.2(\.\d{1,3}){0,3}")
 _CODED = {_PREFIX + s for s in ("50", "51", "57", "70", "80", "81", "90", "91", "201", "202", "203")}
 
 
@@ -54,14 +58,14 @@ def decode(ds: Dataset, syntax: str) -> NDArray[Any]:
         if syntax == _RLE:
             image = _run_length(frame, ds, rows, columns, samples)
         else:
-            image = _coded(frame, rows, columns, str(ds.PhotometricInterpretation))
+            image = _coded(frame, rows, columns, header.photometric(ds))
     else:
-        raise Refused("unsupported-syntax", syntax if set(syntax) <= set("0123456789.") else "")
+        raise Refused("unsupported-syntax", syntax if _KNOWN_FORM.fullmatch(syntax) else "")
     if image.shape[:2] != (rows, columns) or image.dtype.itemsize > 2 or image.dtype.kind not in "iu":
         raise Refused("implausible-header", f"decoded {image.shape} {image.dtype}")
     image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.ndim == 3:
-        image = _luminance(image, str(ds.PhotometricInterpretation), coded=syntax in _CODED)
+        image = _luminance(image, header.photometric(ds), coded=syntax in _CODED)
     return np.ascontiguousarray(image).view(np.uint8 if image.itemsize == 1 else np.uint16)
 
 
@@ -72,16 +76,16 @@ def _shape(ds: Dataset) -> tuple[int, int, int]:
         samples, allocated = int(ds.get("SamplesPerPixel", 1) or 1), int(ds.BitsAllocated)
         frames = int(ds.get("NumberOfFrames", 1) or 1)
         stored = int(ds.get("BitsStored") or allocated)
-        photometric = str(ds.PhotometricInterpretation)
     except (AttributeError, TypeError, ValueError):
-        raise Refused("implausible-header", "rows, columns, bits or photometric") from None
+        raise Refused("implausible-header", "rows, columns or bits") from None
     if frames != 1:
         raise Refused("multi-frame", f"{frames} frames")
     if rows * columns > MAX_PIXELS:
         raise Refused("too-large", f"{rows} x {columns}")
     if min(rows, columns) < MIN_SIDE:
         raise Refused("too-small", f"{rows} x {columns}")
-    if photometric.startswith("PALETTE") or samples not in (1, 3):
+    header.photometric(ds)
+    if samples not in (1, 3):
         raise Refused("colour", f"{samples} samples")
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise Refused("implausible-header", f"{stored} bits stored in {allocated}")
@@ -90,7 +94,7 @@ def _shape(ds: Dataset) -> tuple[int, int, int]:
 
 def _native(ds: Dataset, syntax: str, rows: int, columns: int, samples: int) -> NDArray[Any]:
     wanted = rows * columns * samples * int(ds.BitsAllocated) // 8
-    if "422" in str(ds.PhotometricInterpretation):
+    if "422" in header.photometric(ds):
         wanted = wanted * 2 // 3
     found = len(ds.PixelData)
     if found < wanted:
@@ -159,11 +163,45 @@ def _coded(frame: bytes, rows: int, columns: int, photometric: str) -> NDArray[A
             return np.asarray(imagecodecs.jpeg2k_decode(frame))
         if kind == "jpeg-ls":
             return np.asarray(imagecodecs.jpegls_decode(frame))
-        if photometric == "RGB":
-            return np.asarray(imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB"))
-        return np.asarray(imagecodecs.jpeg8_decode(frame))
+        space = {"colorspace": "RGB", "outcolorspace": "RGB"} if photometric == "RGB" else {}
+        return decode_jpeg(frame, lambda data: np.asarray(imagecodecs.jpeg8_decode(data, **space)))
+    except Refused:
+        raise
     except Exception as error:
         raise Refused("undecodable", f"{kind}: {type(error).__name__}") from None
+
+
+def decode_jpeg(frame: bytes, decoder: Callable[[bytes], NDArray[Any]]) -> NDArray[Any]:
+    """Decode a JPEG or lossless JPEG codestream, and see that no blocks are missing at its end.
+
+    libjpeg fills what is missing with the middle grey, without an error. Where the last corner
+    is of that grey, more data are put before the end: they change the image only if it wanted some.
+
+    Args:
+        frame: Codestream.
+        decoder: Of libjpeg.
+
+    Returns:
+        What the decoder returns.
+
+    Raises:
+        Refused: If the codestream ends too early.
+
+    Source:
+        Ours; ISO/IEC 10918-1 F.2.2 (blocks without coefficients).
+    """
+    image = decoder(frame)
+    corner = image[-8:, -8:]
+    middle, end = int(corner.flat[0]), frame.rfind(b"\xff\xd9")
+    if end < 0 or middle < 2 or middle & (middle - 1) or (corner != middle).any():
+        return image
+    try:
+        whole = np.array_equal(decoder(frame[:end] + bytes(range(250)) + frame[end:]), image)
+    except Exception:
+        whole = False
+    if not whole:
+        raise Refused("truncated", "blocks are missing")
+    return image
 
 
 def _size_2000(frame: bytes) -> tuple[str, int, int]:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import struct
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
+from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.uid import UID
 
 from xraytk.data import header
@@ -28,6 +31,11 @@ from xraytk.records import Radiograph
 __all__ = ["REASONS", "Refused", "read_radiograph", "resize_long_side"]
 
 _IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+MAX_INFLATED_BYTES = 512 << 20
+"""Of a deflated data set; the largest image that is read has half of it."""
+MAX_ELEMENTS = 20_000
+"""Of a header; a real one has some hundreds."""
 
 
 def read_radiograph(data: bytes) -> Radiograph:
@@ -90,11 +98,11 @@ def _read_dataset(ds: Dataset) -> Radiograph:
         spacing_mm=header.spacing_mm(ds),
         bits_stored=int(ds.get("BitsStored") or ds.BitsAllocated),
         syntax=syntax,
-        photometric=header.text(ds, "PhotometricInterpretation"),
+        photometric=header.photometric(ds),
         voi=voi,
         sex=header.sex(ds),
         age_years=header.age_years(ds),
-        manufacturer=header.text(ds, "Manufacturer"),
+        manufacturer=header.maker(ds),
         burned_in=header.text(ds, "BurnedInAnnotation").upper() == "YES",
     )
 
@@ -141,10 +149,48 @@ def _looks_like_dataset(data: bytes) -> bool:
 
 
 def _parse(data: bytes) -> Dataset:
+    """Parse a file, at a cost that what it says of itself cannot raise."""
+    stream = io.BytesIO(data)
     try:
-        return dcmread(io.BytesIO(data), force=True)
+        read_preamble(stream, True)  # noqa: FBT003, pydicom's argument
+        meta = read_dataset(stream, False, True, stop_when=_ends(lambda group: group != 2))  # noqa: FBT003
+        syntax, start = header.text(meta, "TransferSyntaxUID"), stream.tell()
+        if data[start : start + 4] == b"\0\0\0\0" or (not syntax and _DEFLATED.encode() in data):
+            raise Refused("broken-header", "file meta information")
+        if syntax != _DEFLATED:
+            return read_partial(io.BytesIO(data), _ends(lambda group: group == 0), force=True)
+        plain = io.BytesIO(_inflate(data[start:]))
+        ds = read_dataset(plain, False, True, stop_when=_ends(lambda group: group == 0))  # noqa: FBT003
+        ds.file_meta = meta
+        return ds
     except EOFError:
         raise Refused("truncated", "header") from None
+
+
+def _ends(is_over: Callable[[int], bool]) -> Callable[[int, str | None, int], bool]:
+    """When to stop parsing: at a group, such as 0, which is padding. Refuses endless headers."""
+    number = itertools.count(1)
+
+    def stop(tag: int, _vr: str | None, _length: int) -> bool:
+        if next(number) > MAX_ELEMENTS:
+            raise Refused("implausible-header", f"more than {MAX_ELEMENTS} elements")
+        return is_over(tag >> 16)
+
+    return stop
+
+
+def _inflate(data: bytes) -> bytes:
+    """Inflate a data set, unless it is a bomb.
+
+    Source:
+        DICOM PS3.5 A.5.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = inflater.decompress(data, MAX_INFLATED_BYTES)
+    if not inflater.eof:
+        bomb = len(plain) >= MAX_INFLATED_BYTES
+        raise Refused("too-large" if bomb else "truncated", f"{len(plain)} bytes inflated")
+    return plain
 
 
 def _check(ds: Dataset) -> None:

@@ -47,10 +47,12 @@ _VIEW_CODES = {
 def uid_from(*parts: object) -> str:
     """Make a UID out of texts: the same parts give the same UID.
 
+    Names of files that are not UTF-8 (Python keeps their bytes as surrogates) count too.
+
     Source:
         DICOM PS3.5 B.2 (UUID derived UID): "2.25." and a 128-bit number.
     """
-    digest = hashlib.sha256("\0".join(str(p) for p in parts).encode()).digest()
+    digest = hashlib.sha256("\0".join(str(p) for p in parts).encode("utf-8", "surrogateescape")).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 

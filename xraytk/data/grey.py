@@ -100,7 +100,9 @@ def _voi(values: Table, ds: Dataset, *, signed: bool) -> tuple[Table | None, str
     lut = _lut(ds, "VOILUTSequence", signed=signed)
     if lut is not None:
         first, data, bits = lut
-        top = max((1 << bits) - 1, int(data.max())) if bits else int(data.max())
+        top, highest = (1 << bits) - 1, int(data.max())
+        if not top / 2 <= highest <= top:  # 12-bit entries under a descriptor of 16 are common
+            top = highest
         return data[np.clip(np.rint(values) - first, 0, data.size - 1).astype(np.intp)] / max(top, 1), "lut"
     center, width = number(ds, "WindowCenter"), number(ds, "WindowWidth")
     if center is None or width is None or width <= 0:

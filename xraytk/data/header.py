@@ -14,6 +14,7 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from xraytk.data.grey import number
+from xraytk.data.refused import Refused
 from xraytk.records import Identity
 
 MODALITIES = frozenset({"CR", "DX"})
@@ -60,6 +61,28 @@ KNOWN_MODALITIES = frozenset(
 )
 """Codes that may be repeated in a refusal; anything else could be a text."""
 
+PHOTOMETRICS = frozenset(
+    {
+        *("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422"),
+        *("YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"),
+    }
+)
+"""Photometric interpretations that are read (DICOM PS3.3 C.7.6.3.1.2)."""
+
+_MAKERS = (
+    ("AGFA", r"AGFA|爱克发"), ("Angell", r"ANGELL|安健"), ("Canon", r"CANON|佳能"),
+    ("Carestream", r"CARESTREAM|锐珂"), ("Del Medical", r"DEL MEDICAL"), ("DRGEM", r"DRGEM"),
+    ("DRTECH", r"DRTECH"), ("FUJIFILM", r"FUJI|富士"), ("GE", r"\bGE\b|\bGEMS\b|GENERAL ELECTRIC|通用电气"),
+    ("Hologic", r"HOLOGIC|LORAD"), ("iRay", r"\bIRAY\b|奕瑞"), ("Kodak", r"KODAK|柯达"),
+    ("Konica Minolta", r"KONICA|MINOLTA|柯尼卡"), ("Mindray", r"MINDRAY|迈瑞"),
+    ("Neusoft", r"NEUSOFT|东软"), ("Philips", r"PHILIPS|飞利浦"), ("Rayence", r"RAYENCE"),
+    ("Samsung", r"SAMSUNG|三星"), ("Shimadzu", r"SHIMADZU|岛津"), ("Siemens", r"SIEMENS|西门子"),
+    ("Swissray", r"SWISSRAY"), ("Toshiba", r"TOSHIBA|东芝"), ("United Imaging", r"UNITED IMAGING|\bUIH\b|联影"),
+    ("Varex", r"VAREX"), ("Varian", r"VARIAN"), ("Vieworks", r"VIEWORKS"), ("Wandong", r"WANDONG|万东"),
+    ("xraytk", r"XRAYTK"), ("Radion AG", r"RADION AG"), ("Lumira Medical", r"LUMIRA MEDICAL"),
+    ("Helios Imaging", r"HELIOS IMAGING"),
+)  # fmt: skip
+_MAKER_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _MAKERS)
 _SOP_MODALITY = {
     "1.2.840.10008.5.1.4.1.1.1": "CR",
     "1.2.840.10008.5.1.4.1.1.1.1": "DX",
@@ -117,6 +140,34 @@ def text(ds: Dataset, keyword: str) -> str:
 def modality(ds: Dataset) -> str:
     """Modality, else what the SOP class says."""
     return text(ds, "Modality").upper() or _SOP_MODALITY.get(text(ds, "SOPClassUID"), "")
+
+
+def photometric(ds: Dataset) -> str:
+    """Photometric interpretation, one of `PHOTOMETRICS`.
+
+    Raises:
+        Refused: If it is another, whose text is not repeated.
+    """
+    found = text(ds, "PhotometricInterpretation").upper()
+    if found.startswith("PALETTE"):
+        raise Refused("colour", "palette")
+    if found not in PHOTOMETRICS:
+        raise Refused("implausible-header", "photometric")
+    return found
+
+
+def maker(ds: Dataset) -> str:
+    """Manufacturer by its usual name; "OTHER" when it is not a known one, "" when there is none.
+
+    The element is free text, in which anything may stand; only known names are handed on.
+
+    Source:
+        Ours.
+    """
+    said = text(ds, "Manufacturer").upper()
+    if not said:
+        return ""
+    return next((name for name, pattern in _MAKER_PATTERNS if pattern.search(said)), "OTHER")
 
 
 def is_elsewhere(ds: Dataset) -> bool:

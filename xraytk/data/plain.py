@@ -7,11 +7,12 @@ import warnings
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytk.data.decode import MAX_PIXELS, MIN_SIDE
+from xraytk.data.decode import MAX_PIXELS, MIN_SIDE, decode_jpeg
 from xraytk.data.refused import Refused
 from xraytk.records import Identity, Radiograph
 
@@ -21,6 +22,9 @@ _MAGIC = (
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
 )
+_ORIENTATION = 274
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its messages may quote the file
 
 
 def kind_of(data: bytes) -> str:
@@ -34,6 +38,10 @@ def read_picture(data: bytes, kind: str) -> Radiograph:
     The grey range is taken as it is, but for 16-bit pictures that use less than half of it
     (12 bits in 16): they are stretched between their 0.5 and 99.5 percentiles.
 
+    A JPEG or TIFF that says how it is to be turned or mirrored is, as every viewer does: the
+    heart is on the side on which people saw it. The same note in a PNG, where it is rare and
+    few viewers heed it, is ignored.
+
     Args:
         data: The file.
         kind: As `kind_of` says.
@@ -44,7 +52,7 @@ def read_picture(data: bytes, kind: str) -> Radiograph:
     Source:
         Ours.
     """
-    size, pages, white_is_zero = _ask_header(data)
+    size, pages, white_is_zero, orientation = _ask_header(data)
     if pages != 1:
         raise Refused("multi-frame", f"{pages} pages")
     if size[0] * size[1] > MAX_PIXELS:
@@ -55,7 +63,7 @@ def read_picture(data: bytes, kind: str) -> Radiograph:
         raise Refused("truncated", "no end of picture")
     if kind == "jpeg" and b"\xff\xd9" not in data[-4096:]:
         raise Refused("truncated", "no end of picture")
-    grey = _to_grey(_decode(data))
+    grey = _upright(_to_grey(_decode(data, kind)), orientation)
     low, high = int(grey.min()), int(grey.max())
     if low == high:
         raise Refused("blank")
@@ -77,8 +85,8 @@ def read_picture(data: bytes, kind: str) -> Radiograph:
     )
 
 
-def _ask_header(data: bytes) -> tuple[tuple[int, int], int, bool]:
-    """(width, height), pages, and whether a TIFF says that 0 is white, without decoding."""
+def _ask_header(data: bytes) -> tuple[tuple[int, int], int, bool, int]:
+    """(width, height), pages, whether a TIFF says that 0 is white, orientation; without decoding."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -86,31 +94,67 @@ def _ask_header(data: bytes) -> tuple[tuple[int, int], int, bool]:
                 tags = getattr(image, "tag_v2", {})
                 inverted = tags.get(262) == 0
                 pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-                return image.size, pages, inverted
+                # of a TIFF, the decoder sees to it
+                said = image.getexif().get(_ORIENTATION) if image.format in ("JPEG", "MPO") else 1
+                if image.format == "PNG":
+                    image.verify()  # checksums: the decoder would print what is wrong with them
+                return image.size, pages, inverted, said if said in range(1, 9) else 1
         except Image.DecompressionBombError:
             raise Refused("too-large") from None
         except Exception as error:
             raise Refused("undecodable", type(error).__name__) from None
 
 
-def _decode(data: bytes) -> NDArray[Any]:
-    flags = cv2.IMREAD_UNCHANGED
+def _decode(data: bytes, kind: str) -> NDArray[Any]:
+    """Decode without a word on stderr, which OpenCV leaves to libjpeg and libpng."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        image = None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise Refused("undecodable", "picture" if image is None else str(image.dtype))
-    return np.asarray(image)
+        if kind == "jpeg":
+            image = decode_jpeg(data, _decode_jpeg)
+        elif kind == "png":
+            image = np.asarray(imagecodecs.png_decode(data))
+        else:
+            image = _decode_tiff(data)
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused("undecodable", type(error).__name__) from None
+    if image.dtype not in (np.uint8, np.uint16):
+        raise Refused("undecodable", str(image.dtype))
+    return image
+
+
+def _decode_jpeg(data: bytes) -> NDArray[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+            return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+
+
+def _decode_tiff(data: bytes) -> NDArray[Any]:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise Refused("undecodable", "picture")
+    return np.asarray(image if image.ndim == 2 else image[..., 2::-1])  # blue comes first
+
+
+def _upright(grey: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn and mirror an image (H, W) so that its first row is at the top.
+
+    Source:
+        Exif 2.3, tag 274.
+    """
+    if orientation > 4:
+        grey = grey.T
+    rows, columns = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
+    return np.ascontiguousarray(grey[::rows, ::columns])
 
 
 def _to_grey(image: NDArray[Any]) -> NDArray[Any]:
     if image.ndim == 2:
         return image
-    if image.shape[2] == 1:
+    if image.shape[2] < 3:
         return np.ascontiguousarray(image[..., 0])
-    code = cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-    return np.asarray(cv2.cvtColor(image, code))
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY))
 
 
 def _stretch(grey: NDArray[Any]) -> tuple[NDArray[np.uint16], str]:

@@ -235,8 +235,8 @@ def _check_vocabulary(sheet: Sheet, column: int, names: Counter[str]) -> None:
         raise DataError(
             f"table {sheet.name}, column {sheet.columns[column]} holds no label names, but free text or "
             "identifiers",
-            f"of {len(names):,} distinct values, {once:,} come only once, and {odd:,} hold 4 digits or more, "
-            f"a ^, or more than {_MAX_NAME} characters; wanted at most {_MAX_NAMES} short names that come back",
+            f"of {len(names):,} distinct values, {once:,} come only once, and {odd:,} hold 4 digits, a ^, "
+            f"or more than {_MAX_NAME} characters; wanted at most {_MAX_NAMES} short names that come back",
             "Correct the column, or give one column of 0 and 1 for each label.",
         )
 
