@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +110,51 @@ def test_a_table_without_a_file_column_is_an_error(pictures: Path) -> None:
     table.write_text("patient,sex\nP7,m\n")
     with pytest.raises(DataError, match="column"):
         run(config(pictures, metadata=table))
+
+
+NAMES = (
+    "../../evil.png", "/evil.png", "..\\evil.png", "C:\\evil.png", "a/../evil.png", "evil.jpg",
+    "evil-png.png", "evil.dcm/deep.png", "evil-dcm/deep.png", ".lock/x.png", "..png",
+    "n" * 240 + ".png", ".lock.png",
+)  # fmt: skip
+
+
+def test_names_in_a_zip_cannot_lead_out_of_the_folder_nor_onto_each_other(tmp_path: Path) -> None:
+    png = cv2.imencode(".png", picture(1))[1].tobytes()
+    source = tmp_path / "a/b/c/pictures.zip"
+    source.parent.mkdir(parents=True)
+    with zipfile.ZipFile(source, "w") as archive:
+        for name in NAMES:
+            archive.writestr(name, png)
+    result = run(config(source))
+    assert result.reasons == {"unsafe-name": 3}
+    assert result.written == len(NAMES) - 3 == len(dicoms(result.out))
+    everything = {p for p in tmp_path.rglob("*") if p.is_file()}
+    assert everything == {source, *result.out.rglob("*.dcm")}
+    assert run(config(source)).skipped == result.written
+
+
+def test_a_link_in_the_folder_does_not_lead_out_of_it(pictures: Path) -> None:
+    (pictures.parent / "elsewhere").mkdir()
+    (pictures.parent / "dcm").mkdir()
+    (pictures.parent / "dcm/deep").symlink_to(pictures.parent / "elsewhere")
+    result = run(config(pictures))
+    assert (result.written, result.reasons["unsafe-name"]) == (2, 2)
+    assert not any((pictures.parent / "elsewhere").iterdir())
+
+
+def test_a_name_that_is_not_utf_8_is_wrapped(pictures: Path) -> None:
+    odd = pictures / os.fsdecode(b"bad\xff\xfe.png")
+    try:
+        odd.write_bytes((pictures / "a.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    result = run(config(pictures))
+    assert (result.written, result.rejected) == (5, 1)
+
+
+def test_what_was_not_foreseen_costs_one_picture_only(pictures: Path) -> None:
+    table = pictures.parent / "about.jsonl"
+    table.write_text('{"image": "b.jpg", "patient": "\\ud800"}\n')
+    result = run(config(pictures, metadata=table))
+    assert (result.written, result.reasons["unexpected-error"]) == (3, 1)

@@ -23,7 +23,7 @@ import numpy as np
 
 from xraytk.data import dicom, manifest, pictures, sources
 from xraytk.data.deid import hashed, key_path, load_key
-from xraytk.data.entries import Collected, Outcome, Tables, collect, entry_of, holders
+from xraytk.data.entries import Collected, Outcome, Tables, collect, entry_of, holders, notes_on_earlier
 from xraytk.data.journal import Journal
 from xraytk.data.pool import each
 from xraytk.data.sheet import Lookup
@@ -223,9 +223,9 @@ def _read_all(
 ) -> None:
     """Bring the journal up to date with the source."""
     work = Workspace(config.work)
-    given = (config.reports, config.labels, config.metadata, key_path(config.key))
+    inputs = (config.reports, config.labels, config.metadata, key_path(config.key))
     leave_out = [out, work.ingest, work.masks, work.shards, work.runs, work.reports]
-    leave_out += [path for path in given if path is not None]
+    leave_out += [path for path in inputs if path is not None]
     root = hashed(key, "root", str(config.source.resolve()))
     jobs = []
     with progress.task("list", None, "files") as task:
@@ -236,7 +236,10 @@ def _read_all(
             task.update(len(jobs))
     before = dict(journal.entries)
     todo = _unfinished(jobs, journal, out, tables.mark)
-    _note_earlier_tables(config, before, journal, todo, tables.mark, progress)
+    given = {"reports": config.reports, "labels": config.labels, "metadata": config.metadata}
+    again = [before[job.name] for job in todo if job.name in before]
+    for note in notes_on_earlier(again, journal.entries.values(), given, tables.mark):
+        progress.note(note)
     if len(todo) < len(jobs):
         progress.note(f"{len(jobs) - len(todo):,} of {len(jobs):,} files were finished before")
     best = holders(journal.entries.values())
@@ -274,41 +277,6 @@ def _unfinished(jobs: list[_Job], journal: Journal, out: Path, mark: str) -> lis
                 todo[job.name] = job
                 del journal.entries[job.name]
     return list(todo.values())
-
-
-def _note_earlier_tables(
-    config: IngestConfig,
-    before: Mapping[str, Mapping[str, Any]],
-    journal: Journal,
-    todo: list[_Job],
-    mark: str,
-    progress: Progress,
-) -> None:
-    """Say what becomes of what tables of earlier runs gave.
-
-    Args:
-        config: The run's.
-        before: The journal as the earlier run left it.
-        journal: Without what is read again.
-        todo: What is read.
-        mark: Of the tables now given.
-        progress: Where to report to.
-    """
-    again = [before[job.name] for job in todo if "row" in before.get(job.name, {})]
-    if mark and (changed := sum(entry["mark"] != mark for entry in again)):
-        progress.note(f"the tables are not those of the earlier run: {changed:,} files are read again")
-    given = {"reports": config.reports, "labels": config.labels, "metadata": config.metadata}
-    for i, (name, path) in enumerate(given.items()):
-        if path is not None:
-            continue
-        lost = sum(entry["found"][i] is not None for entry in again)
-        kept = sum(e["found"][i] is not None for e in journal.entries.values() if "row" in e)
-        if lost:
-            progress.note(
-                f"{name} of the earlier run are dropped: {lost:,} images; give --{name} again to keep them"
-            )
-        if kept and not mark:
-            progress.note(f"{name} of the earlier run are kept: {kept:,} images; new files get none")
 
 
 def _is_stale(entry: Mapping[str, Any], source: sources.Source, out: Path, mark: str) -> bool:

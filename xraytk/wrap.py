@@ -239,17 +239,17 @@ def _jobs(config: WrapConfig, table: Lookup[_About] | None) -> Iterator[_Job]:
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    """A relative path below the folder, without ending, that no other picture has.
+    r"""A relative path below the folder, without ending, that no other picture has.
 
-    Members of zips may be named "../x", "/x" or "C:\\x": only the plain parts count. A folder
+    Members of zips may be named "../x", "/x" or "C:\x": only the plain parts count. A folder
     never ends in ".dcm", so that it is never in the way of a file. "" when nothing is left.
     """
     parts = [re.sub(r"^[A-Za-z]:", "", part) for part in re.split(r"[/\\]", name)]
     parts = [part for part in parts if part.strip(". ")]
     folders = [re.sub(r"(?i)\.dcm$", "-dcm", part) for part in parts[:-1]]
     last = parts[-1] if parts else ""
-    stem, ending = os.path.splitext(last)
-    if not stem.strip(". ") or not ending:
+    stem = last.rpartition(".")[0]
+    if not stem.strip(". "):
         return ""
     free = itertools.chain(
         (stem, last.replace(".", "-")), (f"{last.replace('.', '-')}-{n}" for n in itertools.count(2))

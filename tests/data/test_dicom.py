@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 from xraytk.data.dicom import Refused, read_radiograph, resize_long_side
@@ -469,3 +473,158 @@ def test_in_real_chests_the_mediastinum_is_brighter_than_the_lungs(name: str) ->
     middle = rows[:, int(0.45 * width) : int(0.55 * width)].mean()
     lungs = [rows[:, int(a * width) : int(b * width)].mean() for a, b in ((0.2, 0.35), (0.65, 0.8))]
     assert middle > max(lungs)
+
+
+@pytest.mark.parametrize("text", ["SECRET^JOHN", "RGB JOHN", "RGB\\JOHN", "CMYK", ""])
+def test_a_photometric_that_is_none_is_refused_and_not_repeated(text: str) -> None:
+    data = file_of(ramp(0, 4095)).replace(b"MONOCHROME2 ", text.ljust(12).encode())
+    with pytest.raises(Refused) as caught:
+        read_radiograph(data)
+    assert str(caught.value) == "implausible-header (photometric)"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("SECRETNAME JOHN", "OTHER"),
+        ("GEORGE", "OTHER"),
+        ("", ""),
+        ('"GE Healthcare"', "GE"),
+        ("GE MEDICAL SYSTEMS", "GE"),
+        ("Philips Medical Systems, J. Secret", "Philips"),
+        ("FUJI PHOTO FILM Co., ltd.", "FUJIFILM"),
+        ("KONICA MINOLTA", "Konica Minolta"),
+        ("上海联影医疗", "United Imaging"),
+        ("xraytk", "xraytk"),
+        ("Radion AG", "Radion AG"),
+    ],
+)
+def test_of_the_manufacturer_only_a_known_name_is_handed_on(text: str, name: str) -> None:
+    data = file_of(ramp(0, 4095), SpecificCharacterSet="ISO_IR 192", Manufacturer=text)
+    assert read_radiograph(data).manufacturer == name
+
+
+def test_a_transfer_syntax_that_is_no_uid_of_the_standard_is_not_repeated() -> None:
+    known = "1.2.840.10008.1.2.88"
+    for uid, detail in ((known, f" ({known})"), ("19500312.77.20240101", "")):
+        data = file_of(ramp(0, 4095)).replace(b"1.2.840.10008.1.2.1\0", uid.encode())
+        with pytest.raises(Refused) as caught:
+            read_radiograph(data)
+        assert str(caught.value) == f"unsupported-syntax{detail}"
+
+
+def test_a_deflated_bomb_is_refused_before_it_is_parsed() -> None:
+    out = io.BytesIO()
+    write_dx(out, ramp(0, 4095), syntax="deflated")
+    start = out.getvalue().index(b"UL\x04\0") + 8
+    start += int.from_bytes(out.getvalue()[start - 4 : start], "little")
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflater.compress(b"")
+    zeros = deflater.compress(bytes(1 << 20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    began = time.monotonic()
+    with pytest.raises(Refused, match="too-large"):
+        read_radiograph(out.getvalue()[:start] + zeros * 3000)  # 3 GB
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("padding", [b"\0" * 8, b"\x08\0\x05\0CS\0\0"])
+@pytest.mark.parametrize("place", ["meta", "header", "end"])
+def test_endless_empty_elements_cost_no_time(padding: bytes, place: str) -> None:
+    data = file_of(ramp(0, 4095), **FULL)
+    at = {"meta": data.index(b"\x08\0\x16\0UI"), "header": data.index(b"\x28\0\x02\0US"), "end": len(data)}
+    bomb = data[: at[place]] + padding * (4 << 17) + data[at[place] :]
+    began = time.monotonic()
+    if place == "end" and not any(padding):
+        assert read_radiograph(bomb).pixels.max() == 65535
+    else:
+        with pytest.raises(Refused):
+            read_radiograph(bomb)
+    assert time.monotonic() - began < 0.5
+
+
+def smooth(top: int) -> np.ndarray[Any, Any]:
+    noise = cv2.GaussianBlur(np.random.default_rng(3).random((96, 80)), (0, 0), 6)
+    return np.rint(top * (noise - noise.min()) / np.ptp(noise)).astype(np.uint8 if top < 256 else np.uint16)
+
+
+def cut(jpeg: bytes, share: float) -> bytes:
+    """Part of a codestream, with the marker that says that it is whole."""
+    return jpeg[: int(len(jpeg) * share)] + b"\xff\xd9"
+
+
+def jpeg_file(jpeg: bytes, syntax: str, bits: int) -> bytes:
+    ds = dcmread(io.BytesIO(file_of(smooth(255).astype("<u2"))))
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8 if bits == 8 else 16, bits, bits - 1
+    ds.PixelData = encapsulate([jpeg])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{syntax}"
+    out = io.BytesIO()
+    dcmwrite(out, ds, enforce_file_format=True)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.8])
+def test_a_jpeg_cut_and_ended_properly_is_refused(share: float) -> None:
+    eight, twelve = smooth(255), smooth(4095)
+    grey = imagecodecs.jpeg8_encode(eight)
+    colour = encoded(".jpg", np.dstack([eight, eight // 2, eight // 3]))
+    lossless = imagecodecs.jpeg8_encode(twelve, lossless=True, predictor=1, bitspersample=12)
+    for whole, broken in (
+        (grey, cut(grey, share)),
+        (colour, cut(colour, share)),
+        (jpeg_file(grey, "50", 8), jpeg_file(cut(grey, share), "50", 8)),
+        (jpeg_file(lossless, "70", 12), jpeg_file(cut(lossless, share), "70", 12)),
+    ):
+        assert read_radiograph(whole).pixels.shape == (96, 80)
+        with pytest.raises(Refused, match="truncated"):
+            read_radiograph(broken)
+
+
+def test_a_whole_jpeg_that_ends_in_middle_grey_is_accepted() -> None:
+    image = smooth(255)
+    image[64:] = 128
+    for data in (encoded(".jpg", image), jpeg_file(imagecodecs.jpeg8_encode(image), "50", 8)):
+        assert read_radiograph(data).pixels.shape == (96, 80)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tiff"])
+def test_broken_pictures_are_decoded_without_a_word(ending: str, capfd: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(2)
+    data = encoded(ending, smooth(255))
+    for _ in range(60):
+        broken = bytearray(data)
+        for at in rng.integers(8, len(data), 5):
+            broken[at] = rng.integers(256)
+        with contextlib.suppress(Refused):
+            read_radiograph(bytes(broken))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_voi_lut_of_12_bit_entries_under_a_descriptor_of_16_reaches_white() -> None:
+    pixels = ramp(0, 3)
+    data = file_of(pixels, VOILUTSequence=lut([4, 0, 16], [0, 1000, 2000, 4095]))
+    assert [grey_at(data, pixels, x) for x in range(4)] == [
+        round(65535 * v / 4095) for v in (0, 1000, 2000, 4095)
+    ]
+    darker = file_of(pixels, VOILUTSequence=lut([4, 0, 16], [0, 1000, 2000, 40000]))
+    assert grey_at(darker, pixels, 3) == round(65535 * 40000 / 65535)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_turned_and_mirrored_as_its_exif_says(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    out = io.BytesIO()
+    Image.fromarray(smooth(255)).save(out, "JPEG", exif=exif)
+    with Image.open(io.BytesIO(out.getvalue())) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    assert (read_radiograph(out.getvalue()).pixels == upright.astype(np.uint16) * 257).all()
+
+
+def test_grey_pictures_with_transparency_are_read() -> None:
+    for mode in ("LA", "L"):
+        out = io.BytesIO()
+        more = {"transparency": 7} if mode == "L" else {}
+        Image.fromarray(smooth(255)).convert(mode).save(out, "PNG", **more)
+        assert (read_radiograph(out.getvalue()).pixels == smooth(255).astype(np.uint16) * 257).all()

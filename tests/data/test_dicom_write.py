@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,8 @@ def test_uids_are_valid_and_follow_from_their_parts() -> None:
     assert uid == uid_from("a", 1) != uid_from("a1")
     assert uid.startswith("2.25.")
     assert len(uid) <= 64
+
+
+def test_names_that_are_not_utf_8_have_uids_of_their_own() -> None:
+    names = [os.fsdecode(name) for name in (b"bad\xff.png", b"bad\xfe.png")]
+    assert len({uid_from("x", name) for name in names}) == 2

@@ -163,8 +163,11 @@ def _coded(frame: bytes, rows: int, columns: int, photometric: str) -> NDArray[A
             return np.asarray(imagecodecs.jpeg2k_decode(frame))
         if kind == "jpeg-ls":
             return np.asarray(imagecodecs.jpegls_decode(frame))
-        space = {"colorspace": "RGB", "outcolorspace": "RGB"} if photometric == "RGB" else {}
-        return decode_jpeg(frame, lambda data: np.asarray(imagecodecs.jpeg8_decode(data, **space)))
+        space = "RGB" if photometric == "RGB" else None
+        return decode_jpeg(
+            frame,
+            lambda data: np.asarray(imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)),
+        )
     except Refused:
         raise
     except Exception as error:

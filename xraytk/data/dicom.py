@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.uid import UID
 
@@ -152,16 +153,16 @@ def _parse(data: bytes) -> Dataset:
     """Parse a file, at a cost that what it says of itself cannot raise."""
     stream = io.BytesIO(data)
     try:
-        read_preamble(stream, True)  # noqa: FBT003, pydicom's argument
-        meta = read_dataset(stream, False, True, stop_when=_ends(lambda group: group != 2))  # noqa: FBT003
+        read_preamble(stream, True)
+        meta = read_dataset(stream, False, True, stop_when=_ends(lambda group: group != 2))
         syntax, start = header.text(meta, "TransferSyntaxUID"), stream.tell()
         if data[start : start + 4] == b"\0\0\0\0" or (not syntax and _DEFLATED.encode() in data):
             raise Refused("broken-header", "file meta information")
         if syntax != _DEFLATED:
             return read_partial(io.BytesIO(data), _ends(lambda group: group == 0), force=True)
         plain = io.BytesIO(_inflate(data[start:]))
-        ds = read_dataset(plain, False, True, stop_when=_ends(lambda group: group == 0))  # noqa: FBT003
-        ds.file_meta = meta
+        ds = read_dataset(plain, False, True, stop_when=_ends(lambda group: group == 0))
+        ds.file_meta = FileMetaDataset(meta)
         return ds
     except EOFError:
         raise Refused("truncated", "header") from None

@@ -6,7 +6,7 @@ path. The tables are a function of the entries alone, whatever order they were w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +126,32 @@ def _row(outcome: Outcome, facts: Facts, key: bytes, source_hash: str) -> dict[s
         "burned_in": image.burned_in,
         "source_hash": source_hash,
     }
+
+
+def notes_on_earlier(
+    again: Iterable[Entry], kept: Iterable[Entry], given: Mapping[str, object], mark: str
+) -> list[str]:
+    """What becomes of what the tables of earlier runs gave, for people.
+
+    Args:
+        again: Earlier entries of files that are read again.
+        kept: Entries that stay.
+        given: The tables now given, by name: reports, labels, metadata; None where there is none.
+        mark: Of these tables.
+    """
+    again, kept = ([e for e in entries if "row" in e] for entries in (again, kept))
+    notes = []
+    if mark and (changed := sum(e["mark"] != mark for e in again)):
+        notes.append(f"the tables are not those of the earlier run: {changed:,} files are read again")
+    for i, (name, table) in enumerate(given.items()):
+        lost, stay = (sum(e["found"][i] is not None for e in entries) for entries in (again, kept))
+        if table is None and lost:
+            notes.append(
+                f"{name} of the earlier run are dropped: {lost:,} images; give --{name} again to keep them"
+            )
+        if not mark and stay:
+            notes.append(f"{name} of the earlier run are kept: {stay:,} images; new files get none")
+    return notes
 
 
 def rank(entry: Entry) -> tuple[str, str]:

@@ -92,13 +92,14 @@ def _ask_header(data: bytes) -> tuple[tuple[int, int], int, bool, int]:
         try:
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "TIFF", "MPO")) as image:
                 tags = getattr(image, "tag_v2", {})
-                inverted = tags.get(262) == 0
+                inverted = bool(tags.get(262) == 0)
                 pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
                 # of a TIFF, the decoder sees to it
-                said = image.getexif().get(_ORIENTATION) if image.format in ("JPEG", "MPO") else 1
+                exif = image.getexif() if image.format in ("JPEG", "MPO") else {}
+                orientation = exif.get(_ORIENTATION, 1)
                 if image.format == "PNG":
                     image.verify()  # checksums: the decoder would print what is wrong with them
-                return image.size, pages, inverted, said if said in range(1, 9) else 1
+                return image.size, pages, inverted, orientation if orientation in range(1, 9) else 1
         except Image.DecompressionBombError:
             raise Refused("too-large") from None
         except Exception as error:

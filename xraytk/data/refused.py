@@ -16,7 +16,7 @@ REASONS: dict[str, str] = {
     "colour": "colours that have no grey meaning (a palette)",
     "unsupported-syntax": "a transfer syntax that no decoder here reads",
     "undecodable": "the decoder failed on the pixels",
-    "too-large": "more pixels than any radiograph has",
+    "too-large": "more pixels, or more bytes once inflated, than any radiograph has",
     "too-small": "fewer pixels than a radiograph needs",
     "blank": "all pixels have one value",
 }
