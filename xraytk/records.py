@@ -61,7 +61,7 @@ class Radiograph:
             "percentile" or "full".
         sex: "M", "F", "O" or "".
         age_years: Age at the study; None when unknown.
-        manufacturer: As stored.
+        manufacturer: Usual name of a known maker, "OTHER" or "".
         split: A split given by a metadata table; "" to draw it from the patient's hash.
         burned_in: True when the source says that text is burned into the pixels.
     """

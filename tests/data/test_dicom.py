@@ -542,6 +542,16 @@ def test_endless_empty_elements_cost_no_time(padding: bytes, place: str) -> None
     assert time.monotonic() - began < 0.5
 
 
+def test_a_sequence_of_endless_items_costs_no_time() -> None:
+    data = file_of(ramp(0, 4095), **FULL)
+    at = data.index(b"\x28\0\x02\0US")
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * (1 << 19) + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    began = time.monotonic()
+    with pytest.raises(Refused, match="implausible-header"):
+        read_radiograph(data[:at] + b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff" + items + data[at:])
+    assert time.monotonic() - began < 0.5
+
+
 def smooth(top: int) -> np.ndarray[Any, Any]:
     noise = cv2.GaussianBlur(np.random.default_rng(3).random((96, 80)), (0, 0), 6)
     return np.rint(top * (noise - noise.min()) / np.ptp(noise)).astype(np.uint8 if top < 256 else np.uint16)

@@ -36,7 +36,8 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 MAX_INFLATED_BYTES = 512 << 20
 """Of a deflated data set; the largest image that is read has half of it."""
 MAX_ELEMENTS = 20_000
-"""Of a header; a real one has some hundreds."""
+"""Of a header, and items of its sequences with the fragments of pixels; real ones have hundreds."""
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
 
 def read_radiograph(data: bytes) -> Radiograph:
@@ -150,7 +151,7 @@ def _looks_like_dataset(data: bytes) -> bool:
 
 
 def _parse(data: bytes) -> Dataset:
-    """Parse a file, at a cost that what it says of itself cannot raise."""
+    """Parse a file; bombs, endless headers and endless sequences are refused first."""
     stream = io.BytesIO(data)
     try:
         read_preamble(stream, True)
@@ -158,10 +159,12 @@ def _parse(data: bytes) -> Dataset:
         syntax, start = header.text(meta, "TransferSyntaxUID"), stream.tell()
         if data[start : start + 4] == b"\0\0\0\0" or (not syntax and _DEFLATED.encode() in data):
             raise Refused("broken-header", "file meta information")
+        plain = _inflate(data[start:]) if syntax == _DEFLATED else data
+        if max(map(plain.count, _ITEMS)) > MAX_ELEMENTS:
+            raise Refused("implausible-header", f"more than {MAX_ELEMENTS} items")
         if syntax != _DEFLATED:
             return read_partial(io.BytesIO(data), _ends(lambda group: group == 0), force=True)
-        plain = io.BytesIO(_inflate(data[start:]))
-        ds = read_dataset(plain, False, True, stop_when=_ends(lambda group: group == 0))
+        ds = read_dataset(io.BytesIO(plain), False, True, stop_when=_ends(lambda group: group == 0))
         ds.file_meta = FileMetaDataset(meta)
         return ds
     except EOFError:
