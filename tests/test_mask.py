@@ -13,7 +13,7 @@ import pytest
 
 from xraytk import mask
 from xraytk.data import contour, manifest, pictures
-from xraytk.data.phantom import make_phantom
+from xraytk.data.phantoms.phantom import make_phantom
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.mask import MaskConfig
 from xraytk.progress import Silent, Task

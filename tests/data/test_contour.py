@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from xraytk.data import contour
-from xraytk.data.phantom import make_phantom
+from xraytk.data.phantoms.phantom import make_phantom
 from xraytk.errors import DataError
 
 

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 
 from xraytk.data.dicom_write import uid_from, write_dx
-from xraytk.data.lesions import Finding
-from xraytk.data.phantom import LABELS, Phantom, make_phantom
+from xraytk.data.phantoms.lesions import Finding
+from xraytk.data.phantoms.phantom import LABELS, Phantom, make_phantom
 from xraytk.data.pool import each
 from xraytk.errors import MachineError
 from xraytk.files import atomic_write

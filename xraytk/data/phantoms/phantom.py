@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytk.data import anatomy, bones, lesions, phantom_reports
-from xraytk.data.anatomy import Body, Canvas, Map, Mask, Outlines
-from xraytk.data.lesions import Finding
+from xraytk.data.phantoms import anatomy, bones, lesions, words
+from xraytk.data.phantoms.anatomy import Body, Canvas, Map, Mask, Outlines
+from xraytk.data.phantoms.lesions import Finding
 from xraytk.errors import UsageError
 
 LABELS = ("Cardiomegaly", "Consolidation", "Nodule", "Pleural Effusion", "Pneumothorax", "No Finding")
@@ -123,7 +123,7 @@ def make_phantom(
         heart=heart_seen,
         findings=tuple(laid),
         labels={label: int(label in names or (label == "No Finding" and not names)) for label in LABELS},
-        reports=phantom_reports.describe(laid, ratio, rng),
+        reports=words.describe(laid, ratio, rng),
         view="AP" if ap else "PA",
         sex=sex,
         age_years=age,

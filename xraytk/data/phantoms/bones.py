@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xraytk.data.anatomy import Body, Canvas, Map, Outlines, Points, curve
+from xraytk.data.phantoms.anatomy import Body, Canvas, Map, Outlines, Points, curve
 
 
 def skeleton(body: Body, canvas: Canvas, lines: Outlines, rng: np.random.Generator) -> Map:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xraytk.data.lesions import Finding
+from xraytk.data.phantoms.lesions import Finding
 
 _ORDER = ("Pneumothorax", "Pleural Effusion", "Consolidation", "Nodule", "Cardiomegaly")
 _SIDE_ZH = {"right": "右", "left": "左"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from xraytk.data.anatomy import Body, Canvas, Map, Mask, Outlines
+from xraytk.data.phantoms.anatomy import Body, Canvas, Map, Mask, Outlines
 
 SIDES = ("right", "left")  # the patient's
 ZONES = ("upper", "middle", "lower")
