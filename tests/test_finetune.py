@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,6 +165,54 @@ def test_a_language_without_reports_is_left_out(shapes: SimpleNamespace, tmp_pat
     assert "0 of 8 training images have a report in zh" in notes.notes
     assert any("no validation split" in note for note in notes.notes)
     assert result.best_step == 2
+
+
+def test_an_encoder_given_beside_a_checkpoint_is_noted(work: Path, shapes: SimpleNamespace) -> None:
+    for name, encoder, wanted in (("same", shapes.vit, False), ("deep", {**shapes.vit, "depth": 7}, True)):
+        notes = Notes()
+        finetune.run(shapes.config(work, "classify", init="", steps=1, name=name, encoder=encoder), notes)
+        found = [note for note in notes.notes if "the checkpoint decides" in note]
+        assert bool(found) is wanted
+        assert all("depth 2 (given: 7);" in note and "width" not in note for note in found)
+
+
+def test_a_finished_run_is_not_touched_and_says_its_scores_again(work: Path, shapes: SimpleNamespace) -> None:
+    config = shapes.config(work, "report", steps=4, name="again", validate_every=2)
+    first = finetune.run(config)
+    marks = [path.stat() for path in sorted((first.run / "best").iterdir())]
+    again = finetune.run(config)
+    assert [path.stat() for path in sorted((first.run / "best").iterdir())] == marks
+    assert again.best_step == first.best_step
+    assert again.validation == read_json(first.run / "best.json", "")["metrics"]
+    (first.run / "best" / "model.safetensors").unlink()
+    finetune.run(config)
+    assert (first.run / "best" / "model.safetensors").is_file()
+
+
+def test_best_of_other_weights_is_written_anew(work: Path, shapes: SimpleNamespace) -> None:
+    """The same step of a run that was deleted but for its ``best`` is not taken for this one's."""
+    config = shapes.config(work, "classify", steps=1, name="anew")
+    finetune.run(config)
+    old = load_file(config.folder / "best" / "model.safetensors")
+    shutil.rmtree(config.folder / "step-00000001")
+    finetune.run(dataclasses.replace(config, seed=1))
+    new = load_file(config.folder / "best" / "model.safetensors")
+    assert any(not torch.equal(old[name], new[name]) for name in old)
+
+
+def test_a_batch_of_more_than_all_images_is_refused(work: Path, shapes: SimpleNamespace) -> None:
+    with pytest.raises(UsageError, match=r"(?s)batch 17 is more than the 16 training images.*batch=16"):
+        finetune.run(shapes.config(work, "classify", batch=17, name="big"))
+
+
+def test_shards_that_cannot_be_read_are_not_taken_for_no_validation_split(
+    work: Path, shapes: SimpleNamespace, tmp_path: Path
+) -> None:
+    config, notes = shapes.config(work, "classify"), Notes()
+    learner = finetune._learner(config, notes)
+    with pytest.raises(DataError, match="shard"):
+        finetune._validation(dataclasses.replace(config, shards=tmp_path), learner, notes)
+    assert notes.notes == []
 
 
 def test_values_out_of_range_are_refused(shapes: SimpleNamespace, tmp_path: Path) -> None:

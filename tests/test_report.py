@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from xraytk import report
+from xraytk.data.dicom_write import write_dx
 from xraytk.errors import DataError
 
 
@@ -53,7 +54,7 @@ def test_the_default_model_writes_both_languages_and_says_what_it_is(picture: Pa
 
 def test_the_default_model_is_small_and_documented() -> None:
     folder = report.default_model()
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Apache-2.0" in card
     assert "phantom" in card
@@ -70,6 +71,41 @@ def test_what_is_no_radiograph_is_refused_without_its_name(finetuned: Path, tmp_
     for missing in (tmp_path / "Doe^Nobody.dcm", tmp_path):
         with pytest.raises(DataError, match="the image"):
             report.run(report.ReportConfig(image=missing, work=finetuned))
+
+
+@pytest.mark.parametrize("view", ["PA", "LATERAL"])
+def test_only_a_frontal_view_gets_a_report(finetuned: Path, tmp_path: Path, view: str) -> None:
+    path = tmp_path / "Doe^Jane.dcm"
+    pixels = np.random.default_rng(0).integers(0, 4096, (128, 128)).astype(np.uint16)
+    write_dx(path, pixels, view=view, patient_name="Doe^Jane")
+    config = report.ReportConfig(image=path, lang="zh", work=finetuned, out=tmp_path / "out")
+    if view == "PA":
+        made = report.run(config)
+        assert (made.view, made.burned_in) == ("PA", False)
+        assert "体位未知" not in made.notice
+        return
+    with pytest.raises(DataError, match="not a frontal view") as caught:
+        report.run(config)
+    assert caught.value.exit_code == 3
+    assert "LATERAL" in str(caught.value)
+    assert "Doe" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("lang", "words"), [("en", "view is unknown"), ("zh", "体位未知")])
+def test_a_picture_without_a_header_is_said_to_be_unknown(
+    finetuned: Path, picture: Path, tmp_path: Path, lang: str, words: str
+) -> None:
+    made = report.run(report.ReportConfig(image=picture, lang=lang, work=finetuned, out=tmp_path / "out"))
+    assert words in made.notice
+    tree = json.loads(made.files[1].read_text(encoding="utf-8"))
+    assert (tree["view"], tree["burned_in"]) == ("UNKNOWN", False)
+
+
+def test_a_run_without_a_finetuned_model_is_named_so(finetuned: Path, picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "pretrain").mkdir()
+    with pytest.raises(DataError, match="pretrain holds no finetuned report model"):
+        report.run(report.ReportConfig(image=picture, work=finetuned, run=tmp_path / "pretrain"))
 
 
 def test_a_run_of_another_task_is_refused(finetuned: Path, picture: Path) -> None:

@@ -394,6 +394,8 @@ def finetune(
 def _training(flags: dict[str, Any]) -> dict[str, Any]:
     """Put the flags that belong to the tables [optim] and [machine] there."""
     flags["optim.lr"] = flags.pop("lr")
+    if flags["epochs"] is not None and flags["steps"] is None:
+        flags["steps"] = 0  # else the preset's steps would win over the flag
     for name in ("gpus", "device", "workers"):
         flags[f"machine.{name}"] = flags.pop(name)
     return flags

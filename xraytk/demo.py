@@ -6,6 +6,7 @@ Run again, each stage goes on where it stopped.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,9 +37,9 @@ class DemoConfig:
     """
 
     out: Path = Path("xraytk-demo")
-    patients: int = 160
+    patients: int = 120
     seed: int = 0
-    size_px: int = 640
+    size_px: int = 512
     workers: int = 0
     pretrain_steps: int = 0
     finetune_steps: int = 0
@@ -71,7 +72,8 @@ class DemoResult:
         out.append("Time: " + ", ".join(f"{name} {duration(s)}" for name, s in self.seconds.items()))
         out.append("Look at:")
         out += [f"  {path}" for path in self.look_at]
-        out.append(f"Next: XRAYTK_WORK={self.out / 'work'} xraytk report {self.image} --lang zh")
+        work, image = shlex.quote(str(self.out / "work")), shlex.quote(str(self.image))
+        out.append(f"Next: XRAYTK_WORK={work} xraytk report {image} --lang zh")
         return out
 
 
@@ -159,9 +161,11 @@ def _claim(config: DemoConfig) -> None:
         with atomic_write(path, "w") as stream:
             stream.write(configs.to_toml(config))
         return
-    if lines := [
-        d for d in configs.differences(configs.read_toml(path), wanted) if not d.startswith("workers")
-    ]:
+    found = configs.read_toml(path)
+    for key in ("out", "workers"):
+        found.pop(key, None)
+        wanted.pop(key, None)
+    if lines := configs.differences(found, wanted):
         raise RunConflictError(
             f"{config.out} holds a demo with other settings",
             "\n".join(lines),
@@ -171,12 +175,7 @@ def _claim(config: DemoConfig) -> None:
 
 def _pictures(work: Workspace) -> list[Path]:
     """Pictures and pages of a workspace, in the order of the road."""
-    wanted = [
-        work.ingest / "contact-sheet.png",
-        work.masks / "contact-sheet.png",
-        *sorted((work.runs / "pretrain" / "figures").glob("reconstruction-*.png"))[-1:],
-        *sorted(work.runs.glob("*/figures/*.png")),
-        *sorted(work.runs.glob("*/*.html")),
-    ]
-    first = dict.fromkeys(p for p in wanted if p.exists())
-    return [p for p in first if "reconstruction-" not in p.name or p in wanted[2:3]]
+    painted = sorted((work.runs / "pretrain" / "figures").glob("reconstruction-*.png"))
+    curves = [p for p in sorted(work.runs.glob("*/figures/*.png")) if p not in painted]
+    sheets = [work.ingest / "contact-sheet.png", work.masks / "contact-sheet.png"]
+    return [p for p in [*sheets, *painted[-1:], *curves, *sorted(work.runs.glob("*/*.html"))] if p.exists()]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import torch
 import torch.distributed as dist
-from torch import Tensor
+
+T = TypeVar("T")
 
 
 def active() -> bool:
@@ -33,13 +36,13 @@ def barrier() -> None:
         dist.barrier()
 
 
-def mean(value: Tensor) -> Tensor:
-    """Mean of a tensor over all processes; detached."""
-    value = value.detach().clone()
-    if active():
-        dist.all_reduce(value)
-        value /= world()
-    return value
+def gather(value: T) -> list[T]:
+    """What every process has, in order of rank; small plain values only."""
+    if not active():
+        return [value]
+    every: list[Any] = [None] * world()
+    dist.all_gather_object(every, value)
+    return every
 
 
 def any_true(flag: bool) -> bool:

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -59,8 +60,20 @@ class Workspace:
         return self.root / "reports"
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+
+
+@contextlib.contextmanager
+def _safetensors_errors_are_os_errors() -> Iterator[None]:
+    """Give back the number of a system error that safetensors hides in a text of its own."""
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"os error (\d+)", str(error))
+        if type(error).__name__ != "SafetensorError" or found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
 
 
 @contextlib.contextmanager
@@ -74,9 +87,10 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         MachineError: If the disk is full, a quota or size limit is reached, or writing is not allowed.
     """
     try:
-        yield
+        with _safetensors_errors_are_os_errors():
+            yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise MachineError(
                 f"no space left while writing {path.name}",
                 f"in folder {path.parent}",
@@ -101,7 +115,7 @@ def make_folder(path: Path) -> None:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise
             raise PermissionError(errno.EACCES, os.strerror(error.errno or 0)) from None
 

@@ -20,6 +20,7 @@ import torch
 
 from xraytk import distributed
 from xraytk.config import build, read_toml, to_dict
+from xraytk.data.shards import ShardIndex
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
@@ -60,7 +61,8 @@ class FinetuneConfig:
         resume: "auto", "never" or a checkpoint.
         langs: Languages to learn; those without a training report are left out.
         data: Settings of the stream, over the pretraining's image size and fit.
-        encoder: Shape of the encoder when ``init`` is "none"; else the checkpoint says it.
+        encoder: Shape of the encoder when ``init`` is "none"; else the checkpoint says it, and
+            a note names what was given in vain.
         decoder: Size of the report decoder.
         head: Head of the classifier.
         optim: Optimizer and schedule.
@@ -157,7 +159,7 @@ class FinetuneResult:
         first_loss: First logged loss.
         last_loss: Last logged loss.
         best_step: Update whose state was kept; the last one without a validation split.
-        validation: Scores of the last validation.
+        validation: Scores of the last validation; of the best one when nothing was left to do.
         img_per_s: Training speed.
         seconds: Time of this call.
     """
@@ -184,6 +186,7 @@ def run(config: FinetuneConfig, progress: Progress | None = None) -> FinetuneRes
 
     Raises:
         DataError: If there are no shards, reports or labels, or the weights do not fit.
+        UsageError: If a batch is more than the training images, or processes cannot share it.
         RunConflictError: If the run folder is in use or holds a run of another config.
         InterruptedRunError: After SIGTERM or SIGINT, when the state is saved.
     """
@@ -230,12 +233,14 @@ def _pretrained_fit(init: Path) -> dict[str, Any]:
 def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
     """Body of the verb on one process."""
     began = time.monotonic()
-    config, init = resolve(config)
+    given, (config, init) = config.encoder, resolve(config)
+    _note_unused(given, config.encoder, progress)
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
         learner = _learner(config, progress)
         train, val = _stream(config, "train", learner), _validation(config, learner, progress)
+        _check_batch(config, train.count)
         state = {**to_dict(config), INPUTS: _inputs(train, init)}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
@@ -251,10 +256,28 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         first_loss=done.first_loss,
         last_loss=done.last_loss,
         best_step=best,
-        validation=done.validation,
+        validation=done.validation or _best_metrics(config, done),
         img_per_s=done.img_per_s,
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _note_unused(given: VitConfig, used: VitConfig, progress: Progress) -> None:
+    """Say which values of ``encoder`` count for nothing; presets give them for ``init`` "none" too."""
+    usual, given_tree, used_tree = (to_dict(each) for each in (VitConfig(), given, used))
+    unused = [key for key in given_tree if given_tree[key] not in (used_tree[key], usual[key])]
+    if unused:
+        pairs = ", ".join(f"{key} {used_tree[key]} (given: {given_tree[key]})" for key in unused)
+        progress.note(f"encoder.*: the checkpoint decides: {pairs}; what is given is for --init none")
+
+
+def _check_batch(config: FinetuneConfig, count: int) -> None:
+    if config.batch > count:
+        raise UsageError(
+            f"batch {config.batch} is more than the {count} training images",
+            "an update would see an image twice",
+            f"Set batch={2 ** int(math.log2(count))} or lower (and optim.lr to match).",
+        )
 
 
 def _start(learner: Task, init: Path | None, progress: Progress) -> None:
@@ -324,11 +347,10 @@ def _stream(config: FinetuneConfig, split: str, learner: Task) -> Stream:
 
 
 def _validation(config: FinetuneConfig, learner: Task, progress: Progress) -> Stream | None:
-    try:
+    if len(ShardIndex.load(config.shards or Workspace(config.work).shards).rows("val")):
         return _stream(config, "val", learner)
-    except DataError:
-        progress.note("there is no validation split: the last state is kept, and thresholds are 0.5")
-        return None
+    progress.note("there is no validation split: the last state is kept, and thresholds are 0.5")
+    return None
 
 
 def _once(val: Stream, config: FinetuneConfig) -> Iterator[Batch]:
@@ -373,19 +395,45 @@ def _classify_task(config: FinetuneConfig) -> ClassifyTask:
 
 
 def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream | None) -> int:
-    """Write ``best/`` from the best checkpoint; return its step."""
+    """Write ``best/`` from the best checkpoint, unless it is that already; return its step.
+
+    Its time tells which run is the newest, so that looking at a finished run must not touch it.
+    """
     step = done.best_step or done.steps
-    if distributed.is_main():
-        load_model(learner, config.folder / f"step-{step:08d}")
+    checkpoint = config.folder / f"step-{step:08d}"
+    if distributed.is_main() and not _is_exported(
+        config.folder / "best", made_of := _made_of(checkpoint, val)
+    ):
+        load_model(learner, checkpoint)
         learner.to(device_of(config.machine))
         facts: dict[str, Any] = {
             "step": step,
             "data": {key: config.data[key] for key in ("image_px", "fit")},
             "fitted_on": "val" if val else "",
+            INPUTS: made_of,
             **(learner.fitted(_once(val, config)) if val else {}),
         }
         if done.best_step is not None:
-            facts["validation"] = read_json(config.folder / "best.json", "xraytk finetune")["metrics"]
+            facts["validation"] = _best_metrics(config, done)
         saved.save(config.folder / "best", learner, facts)
     distributed.barrier()
     return step
+
+
+def _made_of(checkpoint: Path, val: Stream | None) -> dict[str, str]:
+    return {"weights": sha256_of(find_weights(checkpoint)), "val": val.fingerprint if val else ""}
+
+
+def _is_exported(best: Path, made_of: dict[str, str]) -> bool:
+    """Whether ``best`` is whole and was made of these weights and this validation split."""
+    if not all((best / name).is_file() for name in ("config.json", "model.safetensors")):
+        return False
+    return bool(read_json(best / "config.json", "xraytk finetune")["facts"].get(INPUTS) == made_of)
+
+
+def _best_metrics(config: FinetuneConfig, done: FitResult) -> dict[str, float]:
+    """Scores of the best state on the validation split; {} when there is none."""
+    if done.best_step is None:
+        return {}
+    metrics: dict[str, float] = read_json(config.folder / "best.json", "xraytk finetune")["metrics"]
+    return metrics

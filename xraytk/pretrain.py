@@ -30,6 +30,7 @@ from xraytk.objectives import OBJECTIVES
 from xraytk.progress import Progress
 from xraytk.records import Batch, Learner, as_plain
 from xraytk.train import launch
+from xraytk.train.checkpoint import read_state
 from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_kind
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_all
@@ -107,7 +108,7 @@ class PretrainConfig:
                 "wanted the same number in both",
                 f"Set data.image_px={self.vit.image_px}.",
             )
-        if self.steps < 0 or (self.steps == 0 and not self.epochs > 0):
+        if self.steps < 0 or (self.steps == 0 and not 0 < self.epochs < math.inf):
             raise UsageError(
                 f"steps is {self.steps} and epochs {self.epochs}",
                 "wanted steps of at least 1, or epochs above 0",
@@ -191,6 +192,8 @@ def make_objective(config: PretrainConfig) -> nn.Module:
             f"there is no objective {config.objective!r}", f"there are: {there}; or package.module:Class"
         )
     kind = resolve(OBJECTIVES.get(config.objective, config.objective))
+    if not hasattr(kind, "build"):
+        raise UsageError(f"{config.objective} is no objective", "wanted a class with build(vit, options)")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return cast(nn.Module, kind.build(config.vit, config.options))
@@ -236,7 +239,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
             resume_from=resume_from,
             figures=_Painter(_samples(shards, config, needs), config.folder, config.seed),
         )
-        resumed = int(resume_from.name.removeprefix("step-")) if resume_from else 0
+        resumed = int(read_state(resume_from)["step"]) if resume_from else 0
         return _finish(config, done, resumed, stream.count)
 
 

@@ -19,7 +19,7 @@ from xraytk.data.pictures import to_8bit
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, atomic_write, default_work, write_json
 from xraytk.progress import Progress
-from xraytk.records import RESEARCH_NOTICE, Batch, as_plain
+from xraytk.records import RESEARCH_NOTICE, Batch, Radiograph, as_plain
 from xraytk.tasks import saved
 from xraytk.tasks.classification import ClassifyTask
 from xraytk.tasks.reporting import ReportTask
@@ -33,6 +33,13 @@ PHANTOM_NOTICE = {
     "en": "The default model was trained on synthetic phantoms only: it says nothing about a real patient. "
     "Finetune on your own data for anything else.",
     "zh": "默认模型仅用合成体模训练，其输出与任何真实患者无关。如需其他用途，请用自己的数据微调。",
+}
+PICTURES = ("png", "jpeg", "tiff")
+"""Syntaxes without a header that would say what the image shows."""
+PICTURE_NOTICE = {
+    "en": "The picture has no header: nothing says that it is a chest radiograph, and its view is unknown. "
+    "The text means nothing unless it is a frontal one.",
+    "zh": "该图片没有文件头信息，无法确认其为胸部X线片，投照体位未知；若非胸部正位片，所生成的文字毫无意义。",
 }
 
 
@@ -74,12 +81,16 @@ class ReportResult:
     """A report and what a reader must know of it.
 
     Args:
-        image_id: First 16 hexadecimal digits of the file's SHA-256.
+        image_id: First 16 hexadecimal digits of the file's SHA-256, without a key: the first 16
+            of ``source_sha256`` in the manifest of `ingest`, and not its ``image_id``, which is
+            keyed. Whoever has the file can tell that this report is of it.
         lang: "en" or "zh".
         text: The report.
         findings: Probability of each label, from the workspace's classifier when there is one.
         model: Whose model wrote it.
         notice: Not a medical device, and what else limits it, in the report's language.
+        view: "PA", "AP" or "UNKNOWN"; other views are refused.
+        burned_in: Whether the header says that text is burned into the pixels; pictures have none.
         files: What was written.
     """
 
@@ -89,6 +100,8 @@ class ReportResult:
     findings: dict[str, float]
     model: str
     notice: str
+    view: str
+    burned_in: bool
     files: tuple[Path, ...]
 
     def lines(self) -> list[str]:
@@ -109,18 +122,12 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
         progress: Where to report to.
 
     Raises:
-        DataError: If the image is no chest radiograph, or the model does not know the language.
+        DataError: If the image is no frontal chest radiograph, or the model does not know the
+            language.
     """
     del progress  # one image: nothing to count
     data = _read(config.image)
-    try:
-        radiograph = dicom.read_radiograph(data)
-    except dicom.Refused as refused:
-        raise DataError(
-            f"the image gives no report: {refused.reason}",
-            dicom.REASONS[refused.reason] + (f" ({refused.detail})" if refused.detail else ""),
-            "Give one chest radiograph: CR or DX DICOM, PNG, JPEG or TIFF.",
-        ) from None
+    radiograph = _frontal(data)
     image_id = hashlib.sha256(data).hexdigest()[:16]
     image = to_8bit(dicom.resize_long_side(radiograph.pixels, INGEST_PX))
     model, origin, is_default = _writer(config)
@@ -133,11 +140,22 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
         )
     batch = _batch(image, image_id, radiograph.view, model)
     text = task.predict(batch, config.lang, beam=config.beam, no_repeat=config.no_repeat)[0].text
-    notice = RESEARCH_NOTICE[config.lang]
-    if is_default:
-        notice += ("" if config.lang == "zh" else " ") + PHANTOM_NOTICE[config.lang]
+    limits = [RESEARCH_NOTICE]
+    limits += [PICTURE_NOTICE] if radiograph.syntax in PICTURES else []
+    limits += [PHANTOM_NOTICE] if is_default else []
     findings = {} if is_default else _findings(config, image, image_id, radiograph.view)
-    return _write(config, ReportResult(image_id, config.lang, text, findings, origin, notice, ()))
+    made = ReportResult(
+        image_id=image_id,
+        lang=config.lang,
+        text=text,
+        findings=findings,
+        model=origin,
+        notice=("" if config.lang == "zh" else " ").join(limit[config.lang] for limit in limits),
+        view=radiograph.view,
+        burned_in=radiograph.burned_in,
+        files=(),
+    )
+    return _write(config, made)
 
 
 def default_model() -> Path:
@@ -159,13 +177,38 @@ def _read(image: Path) -> bytes:
         raise DataError("the image cannot be read", f"the system says: {error.strerror}") from None
 
 
+def _frontal(data: bytes) -> Radiograph:
+    """Read the radiograph, and refuse what is none and every view that is not frontal."""
+    try:
+        radiograph = dicom.read_radiograph(data)
+    except dicom.Refused as refused:
+        raise DataError(
+            f"the image gives no report: {refused.reason}",
+            dicom.REASONS[refused.reason] + (f" ({refused.detail})" if refused.detail else ""),
+            "Give one chest radiograph: CR or DX DICOM, PNG, JPEG or TIFF.",
+        ) from None
+    if radiograph.view in ("LATERAL", "OTHER"):
+        raise DataError(
+            "the image gives no report: it is not a frontal view",
+            f"its header says {radiograph.view}; the models write about PA and AP only",
+            "Give the frontal radiograph of the study.",
+        )
+    return radiograph
+
+
 def _writer(config: ReportConfig) -> tuple[saved.Saved, str, bool]:
     """The report model, whose it is, and whether it is the default one."""
     device = device_of(MachineConfig())
     folder = config.run or _newest(Workspace(config.work), ReportTask)
     if folder is None:
         return saved.load(default_model(), device), "default model trained on phantoms", True
-    model = saved.load(folder / "best" if (folder / "best").is_dir() else folder, device)
+    holder = folder / "best" if (folder / "best").is_dir() else folder
+    if not (holder / "config.json").is_file():
+        raise DataError(
+            f"{folder} holds no finetuned report model",
+            todo="Give a run of `xraytk finetune report` that has ended, or leave --run out.",
+        )
+    model = saved.load(holder, device)
     if not isinstance(model.learner, ReportTask):
         raise DataError(f"{folder} writes no reports", "it is a run of another task", "Give a report run.")
     return model, f"your run {folder.name}, step {model.facts.get('step', '?')}", False

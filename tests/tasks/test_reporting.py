@@ -52,6 +52,21 @@ def test_a_tiny_model_learns_eight_samples_in_both_languages_by_heart(
     assert task.training
 
 
+def test_the_score_is_the_mean_over_languages_of_bleu_4_and_rouge_l(
+    make_task: Callable[..., ReportTask], make_batch: MakeBatch
+) -> None:
+    task, batch, rng = make_task(), make_batch(), torch.Generator()
+    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        task(batch, rng).total.backward()
+        optimizer.step()
+    found = task.validate([batch])
+    fours, rouges = ([found[f"{name}_{lang}"] for lang in ("en", "zh")] for name in ("bleu_4", "rouge_l"))
+    assert found["score"] == pytest.approx((sum(fours) + sum(rouges)) / 4)
+    assert sum(rouges) > sum(fours) + 0.1  # some words are right, runs of four are not
+
+
 def test_the_loss_is_the_mean_over_the_tokens_of_both_languages(
     make_task: Callable[..., ReportTask], make_batch: MakeBatch, texts: Texts
 ) -> None:

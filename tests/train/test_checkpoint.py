@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,18 @@ def test_an_optimizer_state_of_other_shapes_is_refused(tmp_path: Path) -> None:
     save_file(state, path / "optimizer.safetensors")
     with pytest.raises(DataError, match=r"exp_avg/0\.weight of shape \(2, 2\)"):
         checkpoint.load(path, *made())
+
+
+def test_a_full_disk_while_saving_is_a_machine_error_and_leaves_nothing(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from torch import nn\n"
+        "import torch; from safetensors.torch import save_file; from xraytk import files\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "with files.atomic_folder(Path(sys.argv[1])) as fresh:\n"
+        "    save_file({'x': torch.zeros(10000)}, fresh / 'model.safetensors')\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "step")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert "MachineError: no space left" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -290,3 +290,17 @@ def test_the_micro_batch_is_chosen_or_checked() -> None:
 def test_plans_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match="keep_last is 0"):
         plan(keep_last=0)
+
+
+class SometimesSpeaking(ToyLearner):
+    """Has a part in its loss only on every second forward pass."""
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+        loss = super().forward(batch, rng)
+        self.calls = getattr(self, "calls", 0) + 1
+        return Loss(loss.total, {"rare": loss.total.detach() * 0 + 3.0} if self.calls % 2 else {})
+
+
+def test_a_part_that_is_not_always_there_is_a_mean_over_where_it_is(tmp_path: Path) -> None:
+    train(tmp_path, learner=SometimesSpeaking(), plan=plan(log_every=5))
+    assert {line["parts"]["rare"] for line in read(tmp_path / "log.jsonl")} == {3.0}

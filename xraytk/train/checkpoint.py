@@ -137,7 +137,7 @@ def refuse_newer(folder: Path, chosen: Path) -> None:
         RunConflictError: If ``folder`` holds a checkpoint later than ``chosen``.
     """
     newest = latest(folder)
-    if newest is not None and checkpoint_step(newest) > checkpoint_step(chosen):
+    if newest is not None and checkpoint_step(newest) > int(read_state(chosen)["step"]):
         raise RunConflictError(
             f"{folder} holds checkpoints later than {chosen.name}",
             f"the newest is {newest.name}",
@@ -194,4 +194,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", todo="Use another checkpoint.") from None
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is broken", str(error), "Use another checkpoint.") from None
+        raise DataError(
+            f"{path} is broken", str(error), "Remove that folder; the run goes on from the one before."
+        ) from None

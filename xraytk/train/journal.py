@@ -30,6 +30,7 @@ class Journal:
         self.waited = 0.0  # seconds spent waiting for data since the last line
         self._began = self._last = time.perf_counter()
         self._sums: dict[str, torch.Tensor] = {}
+        self._counts: dict[str, int] = {}
         self._count = 0
 
     def cut(self, step: int) -> None:
@@ -47,10 +48,11 @@ class Journal:
         for name, value in named.items():
             value = value.detach().double().to(self.device)
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def write(self, step: int, lr: float) -> dict[str, Any]:
         """Write the means since the last line; every process must call it."""
-        means = {name: float(distributed.mean(value)) / self._count for name, value in self._sums.items()}
+        means = self._means()
         now = time.perf_counter()
         spent = max(now - self._last, 1e-9)
         line: dict[str, Any] = {
@@ -64,8 +66,20 @@ class Journal:
             "memory_gib": memory_gib(self.device),
         }
         self.append(line)
-        self._sums, self._count, self.waited, self._last = {}, 0, 0.0, now
+        self._sums, self._counts, self._count, self.waited, self._last = {}, {}, 0, 0.0, now
         return line
+
+    def _means(self) -> dict[str, float]:
+        """Mean of each value over the steps and processes that had it.
+
+        A part may be missing from a step, or from a process: a batch without Chinese reports
+        has no Chinese loss.
+        """
+        own = {name: (float(value), self._counts[name]) for name, value in self._sums.items()}
+        every = distributed.gather(own)
+        names = dict.fromkeys(name for one in every for name in one)
+        pairs = {name: [one[name] for one in every if name in one] for name in names}
+        return {name: sum(v for v, _ in pair) / sum(n for _, n in pair) for name, pair in pairs.items()}
 
     def append(self, line: dict[str, Any]) -> None:
         """Add a line to the file."""

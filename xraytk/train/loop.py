@@ -2,7 +2,8 @@
 
 It is handed a learner and micro-batches, and knows neither data nor model. A run is a function
 of its seed: every forward pass draws its chance from (seed, step, number of the micro-batch in
-the global batch), so a resumed run is bit-identical on CPU, and one process equals several.
+the global batch), so a resumed run is bit-identical on CPU, and one process equals several that
+have micro-batches of the same size.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ class _Job:
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        parts: dict[str, torch.Tensor] = {}
+        parts: dict[str, list[torch.Tensor]] = {}
         for micro in range(self.micro_steps):
             if micro > 0 and self.agree_on_stop():
                 return None
@@ -241,8 +242,8 @@ class _Job:
                 (loss.total / self.micro_steps).backward()  # type: ignore[no-untyped-call]
             total += loss.total.detach() / self.micro_steps
             for name, value in loss.parts.items():
-                parts[name] = parts.get(name, 0) + value.detach() / self.micro_steps
-        return total, parts
+                parts.setdefault(name, []).append(value.detach())
+        return total, {name: torch.stack(values).mean() for name, values in parts.items()}
 
     def gradient_norm(self) -> torch.Tensor:
         """Global norm of the gradient, which is clipped to ``optim.clip``."""
@@ -415,6 +416,6 @@ def _explain_memory() -> Iterator[None]:
             raise MachineError(
                 "the device ran out of memory while training",
                 text.splitlines()[0],
-                "Lower machine.micro_batch (it changes no result), or use a smaller model or image.",
+                "Lower machine.micro_batch, or use a smaller model or image.",
             ) from None
         raise

@@ -69,7 +69,7 @@ def lr_at(step: int, steps: int, config: OptimConfig) -> float:
     """Learning rate of one update.
 
     Rises as lr * (step + 1) / warm over the first warm = round(warmup_share * steps) updates,
-    then falls as a cosine and reaches ``min_lr`` at the last.
+    then falls as a cosine that would reach ``min_lr`` after the last.
 
     Args:
         step: Number of the update, 0 to steps - 1.
@@ -79,7 +79,7 @@ def lr_at(step: int, steps: int, config: OptimConfig) -> float:
     warm = round(config.warmup_share * steps)
     if step < warm:
         return config.lr * (step + 1) / warm
-    way = (step + 1 - warm) / max(1, steps - warm)
+    way = (step - warm) / max(1, steps - warm)
     return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, way)))
 
 

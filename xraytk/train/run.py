@@ -15,8 +15,9 @@ from xraytk.train.checkpoint import latest, read_state, refuse_newer
 
 NO_IDENTITY = frozenset(
     {"machine", "work", "out", "name", "resume", "save_every", "keep_last", "log_every", "figure_every"}
+    | {"shards", "init"}  # paths; `INPUTS` holds what they lead to
 )
-"""Keys that change no mathematics: a run goes on when they differ."""
+"""Keys that are not the run's identity: it goes on when they differ."""
 
 
 INPUTS = "inputs"
