@@ -2,7 +2,7 @@
 
     python examples/train_default_model.py --out xraytk/models/default
 
-Twenty minutes on two cores. First the encoder learns to name findings with side and zone, which
+Took 48 minutes on two busy cores. First the encoder learns to name findings with side and zone, which
 is a clear task; then the decoder learns to write from what it sees. The same seed gives the same
 phantoms; weights differ a little between machines.
 """
