@@ -37,7 +37,7 @@ class DemoConfig:
     """
 
     out: Path = Path("xraytk-demo")
-    patients: int = 120
+    patients: int = 100
     seed: int = 0
     size_px: int = 512
     workers: int = 0
