@@ -6,6 +6,7 @@ Run again, each stage goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import time
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ from xraytk.data import synthetic
 from xraytk.errors import RunConflictError, UsageError
 from xraytk.files import Workspace, atomic_write
 from xraytk.progress import Progress, Silent, duration
+
+
+SPLIT = (0.7, 0.15, 0.15)
+"""Shares of patients for training, validation and test: with so few, a tenth would be too little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ class DemoConfig:
     """
 
     out: Path = Path("xraytk-demo")
-    patients: int = 100
+    patients: int = 80
     seed: int = 0
     size_px: int = 512
     workers: int = 0
@@ -118,7 +123,8 @@ def run(config: DemoConfig, progress: Progress | None = None) -> DemoResult:
                 work=work.root,
                 reports=dicoms / "reports.csv",
                 labels=dicoms / "labels.csv",
-                key=config.out / "key",
+                key=_key(config),
+                split=SPLIT,
                 workers=config.workers,
             ),
             progress,
@@ -151,6 +157,16 @@ def run(config: DemoConfig, progress: Progress | None = None) -> DemoResult:
             for lang in ("en", "zh")
         }
     return DemoResult(config.out, seconds, stages, image, reports, _pictures(work))
+
+
+def _key(config: DemoConfig) -> Path:
+    """Write a key that follows from the seed: phantoms have no secrets, and a demo is repeatable."""
+    path = config.out / "key"
+    if not path.exists():
+        with atomic_write(path, "w") as stream:
+            stream.write(hashlib.sha256(f"demo {config.seed}".encode()).hexdigest() + "\n")
+        path.chmod(0o600)
+    return path
 
 
 def _claim(config: DemoConfig) -> None:
