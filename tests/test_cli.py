@@ -132,3 +132,26 @@ def test_an_internal_error_withholds_its_text(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "internal error, RuntimeError" in done.stderr
     assert "Doe" not in done.stderr + done.stdout
+
+
+def test_epochs_win_over_the_steps_of_a_preset() -> None:
+    from xraytk import cli, config, pretrain
+
+    flags = cli._training(
+        {"epochs": 2.5, "steps": None, "lr": None, "gpus": None, "device": None, "workers": 0}
+    )
+    made = config.load(pretrain.PretrainConfig, preset="tiny", flags=flags)
+    assert (made.steps, made.epochs) == (0, 2.5)
+    assert made.plan(64).steps == 10
+
+
+@pytest.mark.parametrize("verb", ["report", "evaluate"])
+def test_a_device_that_is_not_there_is_said(verb: str, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    source = [tmp_path / "a.png"] if verb == "report" else []
+    done = xraytk(verb, *source, "--device", "cuda", "--work", tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "--device cpu" in done.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from xraytk import demo
-from xraytk.errors import UsageError
+from xraytk.errors import RunConflictError, UsageError
 
 
 @pytest.mark.slow
@@ -27,3 +27,13 @@ def test_the_whole_road_ends_in_two_reports_and_pictures(tmp_path: Path) -> None
 def test_too_few_patients_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 8"):
         demo.DemoConfig(patients=3)
+
+
+def test_a_demo_is_known_again_under_another_spelling_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo._claim(demo.DemoConfig(out=Path("d"), workers=1))
+    demo._claim(demo.DemoConfig(out=tmp_path / "d", workers=2))
+    with pytest.raises(RunConflictError, match="seed"):
+        demo._claim(demo.DemoConfig(out=Path("d"), seed=3))

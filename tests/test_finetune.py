@@ -219,3 +219,26 @@ def test_values_out_of_range_are_refused(shapes: SimpleNamespace, tmp_path: Path
     for key, value in (("langs", ["fr"]), ("batch", 0), ("epochs", 0.0), ("name", "a/b")):
         with pytest.raises(UsageError, match=key):
             shapes.config(tmp_path, "report", **{"steps": 0, key: value})
+
+
+@pytest.mark.slow
+def test_processes_whose_images_have_reports_in_other_languages_end_together(
+    shapes: SimpleNamespace, tmp_path: Path
+) -> None:
+    """A step may give one process losses of a language that the other has none of."""
+    from xraytk import shard
+    from xraytk.data import manifest
+
+    work = shapes.write(tmp_path, {"train": 16, "val": 4})
+    rows = [
+        {"image_id": f"{i:016x}", "en": "Clear." * (i % 2), "zh": "未见异常。" * (1 - i % 2)}
+        for i in range(20)
+    ]
+    manifest.write_table(work / "ingest" / "reports.parquet", manifest.REPORTS, rows)
+    shard.run(shard.ShardConfig(work=work, workers=1))
+    config = shapes.config(work, "report", steps=6, batch=2, log_every=1)
+    machine = dataclasses.replace(config.machine, gpus=2, micro_batch=1)
+    result = finetune.run(dataclasses.replace(config, machine=machine))
+    assert result.steps == 6
+    lines = [json.loads(line) for line in (result.run / "log.jsonl").read_text().splitlines()]
+    assert {part for line in lines for part in line if part.startswith("loss_") or part == "parts"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -242,3 +243,14 @@ def test_the_tiny_preset_builds_and_a_key_keeps_its_neighbours() -> None:
     assert sum(p.numel() for p in make_objective(tiny).parameters()) < 5e6
     changed = load(PretrainConfig, sets=["data.contrast=0.1"])
     assert changed.data == dataclasses.replace(PretrainConfig().data, contrast=0.1)
+
+
+def test_a_copied_checkpoint_is_gone_on_from(shards: Path, tmp_path: Path) -> None:
+    first = pretrain.run(config(shards, tmp_path / "first", steps=6))
+    shutil.copytree(first.run / "step-00000003", tmp_path / "kept" / "step-00000003")
+    second = pretrain.run(
+        config(shards, tmp_path / "second", steps=6, resume=str(tmp_path / "kept" / "step-00000003"))
+    )
+    assert second.resumed_from == 3
+    one, two = (load_file(made.checkpoint / "model.safetensors") for made in (first, second))
+    assert all(torch.equal(one[key], two[key]) for key in two)

@@ -392,11 +392,16 @@ def finetune(
 
 
 def _training(flags: dict[str, Any]) -> dict[str, Any]:
-    """Put the flags that belong to the tables [optim] and [machine] there."""
+    """Put the flags that belong to the table [optim] there, and let `--epochs` win over a preset."""
     flags["optim.lr"] = flags.pop("lr")
     if flags["epochs"] is not None and flags["steps"] is None:
         flags["steps"] = 0  # else the preset's steps would win over the flag
-    for name in ("gpus", "device", "workers"):
+    return _machine(flags)
+
+
+def _machine(flags: dict[str, Any]) -> dict[str, Any]:
+    """Put the flags of the table [machine] there."""
+    for name in {"gpus", "device", "workers"} & flags.keys():
         flags[f"machine.{name}"] = flags.pop(name)
     return flags
 
@@ -410,11 +415,12 @@ def evaluate(
     bootstrap: Annotated[
         int | None, typer.Option(min=0, help="Resamples over patients for intervals.")
     ] = None,
+    device: Device = None,
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Score finetuned runs on images they never saw, with intervals over patients."""
-    return locals()
+    return _machine(locals())
 
 
 @_verb("report:ReportConfig", "xraytk report image.dcm --lang zh")
@@ -424,11 +430,12 @@ def report(
     run: Annotated[
         Path | None, typer.Option(help="A finetuned report run; else the workspace's, else ours.")
     ] = None,
+    device: Device = None,
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
     """Write a report for one radiograph. Research only: never for a patient."""
-    return locals()
+    return _machine(locals())
 
 
 @_verb("wrap:WrapConfig", "xraytk wrap ./pngs ./dicoms --metadata about.csv")

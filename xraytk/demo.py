@@ -22,7 +22,6 @@ from xraytk.errors import RunConflictError, UsageError
 from xraytk.files import Workspace, atomic_write
 from xraytk.progress import Progress, Silent, duration
 
-
 SPLIT = (0.7, 0.15, 0.15)
 """Shares of patients for training, validation and test: with so few, a tenth would be too little."""
 

@@ -37,7 +37,7 @@ from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_of, launch
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
 from xraytk.train.optim import OptimConfig
-from xraytk.train.run import INPUTS, prepare
+from xraytk.train.run import INPUTS, check_batch, check_length, check_name, prepare
 
 SCRATCH = Path("none")
 """The value of ``init`` that means random weights."""
@@ -116,14 +116,8 @@ class FinetuneConfig:
         for name in ("batch", "validate_samples"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", "wanted at least 1")
-        if self.steps < 0 or (self.steps == 0 and not self.epochs > 0):
-            raise UsageError(
-                f"steps is {self.steps} and epochs {self.epochs}",
-                "wanted steps of at least 1, or epochs above 0",
-            )
-        name = self.name or self.task
-        if "/" in name or name.startswith("."):
-            raise UsageError(f"name is {name!r}", "wanted a plain folder name")
+        check_length(self.steps, self.epochs)
+        check_name(self.name or self.task)
         self.plan(count=self.batch)
 
     def plan(self, count: int) -> FitPlan:
@@ -240,7 +234,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
             stack.enter_context(folder_lock(config.folder))
         learner = _learner(config, progress)
         train, val = _stream(config, "train", learner), _validation(config, learner, progress)
-        _check_batch(config, train.count)
+        check_batch(config.batch, train.count)
         state = {**to_dict(config), INPUTS: _inputs(train, init)}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
@@ -269,15 +263,6 @@ def _note_unused(given: VitConfig, used: VitConfig, progress: Progress) -> None:
     if unused:
         pairs = ", ".join(f"{key} {used_tree[key]} (given: {given_tree[key]})" for key in unused)
         progress.note(f"encoder.*: the checkpoint decides: {pairs}; what is given is for --init none")
-
-
-def _check_batch(config: FinetuneConfig, count: int) -> None:
-    if config.batch > count:
-        raise UsageError(
-            f"batch {config.batch} is more than the {count} training images",
-            "an update would see an image twice",
-            f"Set batch={2 ** int(math.log2(count))} or lower (and optim.lr to match).",
-        )
 
 
 def _start(learner: Task, init: Path | None, progress: Progress) -> None:

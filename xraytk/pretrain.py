@@ -35,7 +35,7 @@ from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_kind
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_all
 from xraytk.train.optim import OptimConfig
-from xraytk.train.run import INPUTS, prepare
+from xraytk.train.run import INPUTS, check_batch, check_length, check_name, prepare
 
 FORMAT = 1
 SHOWN = 6
@@ -108,13 +108,8 @@ class PretrainConfig:
                 "wanted the same number in both",
                 f"Set data.image_px={self.vit.image_px}.",
             )
-        if self.steps < 0 or (self.steps == 0 and not 0 < self.epochs < math.inf):
-            raise UsageError(
-                f"steps is {self.steps} and epochs {self.epochs}",
-                "wanted steps of at least 1, or epochs above 0",
-            )
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise UsageError(f"name is {self.name!r}", "wanted a plain folder name")
+        check_length(self.steps, self.epochs)
+        check_name(self.name)
         self.plan(count=self.batch)
 
     def plan(self, count: int) -> FitPlan:
@@ -206,7 +201,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     shards = config.shards or Workspace(config.work).shards
     stream = Stream(shards, "train", config.data, seed=config.seed, needs=needs)
     plan = config.plan(stream.count)
-    _check_batch(config, stream.count)
+    check_batch(config.batch, stream.count)
     micro_batch = micro_batch_of(config.batch, config.machine)
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
@@ -248,15 +243,6 @@ def _inputs(config: PretrainConfig, stream: Stream) -> dict[str, str]:
     if config.init is not None:
         made_of["init"] = sha256_of(find_weights(config.init))
     return made_of
-
-
-def _check_batch(config: PretrainConfig, count: int) -> None:
-    if config.batch > count:
-        raise UsageError(
-            f"batch {config.batch} is more than the {count} training images",
-            "an update would see an image twice",
-            f"Set batch={2 ** int(math.log2(count))} or lower (and optim.lr to match), or use --preset tiny.",
-        )
 
 
 def _start(

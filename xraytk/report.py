@@ -23,7 +23,7 @@ from xraytk.records import RESEARCH_NOTICE, Batch, Radiograph, as_plain
 from xraytk.tasks import saved
 from xraytk.tasks.classification import ClassifyTask
 from xraytk.tasks.reporting import ReportTask
-from xraytk.train.launch import MachineConfig, device_of
+from xraytk.train.launch import MachineConfig, check_devices, device_of
 
 FORMAT = 1
 INGEST_PX = 1280
@@ -55,6 +55,7 @@ class ReportConfig:
         out: Folder for the files; ``reports`` of the workspace by default, when that exists.
         beam: Beams of the decoder; 1 is greedy.
         no_repeat: Forbid repeating n-grams of this length; 0 forbids none.
+        machine: Device.
     """
 
     image: Path
@@ -64,6 +65,7 @@ class ReportConfig:
     out: Path | None = None
     beam: int = 3
     no_repeat: int = 0
+    machine: MachineConfig = field(default_factory=MachineConfig)
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -126,6 +128,7 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
             language.
     """
     del progress  # one image: nothing to count
+    check_devices(config.machine)
     data = _read(config.image)
     radiograph = _frontal(data)
     image_id = hashlib.sha256(data).hexdigest()[:16]
@@ -198,7 +201,7 @@ def _frontal(data: bytes) -> Radiograph:
 
 def _writer(config: ReportConfig) -> tuple[saved.Saved, str, bool]:
     """The report model, whose it is, and whether it is the default one."""
-    device = device_of(MachineConfig())
+    device = device_of(config.machine)
     folder = config.run or _newest(Workspace(config.work), ReportTask)
     if folder is None:
         return saved.load(default_model(), device), "default model trained on phantoms", True
@@ -226,7 +229,7 @@ def _findings(config: ReportConfig, image: Any, image_id: str, view: str) -> dic
     folder = _newest(Workspace(config.work), ClassifyTask)
     if folder is None:
         return {}
-    model = saved.load(folder / "best", device_of(MachineConfig()))
+    model = saved.load(folder / "best", device_of(config.machine))
     scores: dict[str, float] = model.learner.predict(_batch(image, image_id, view, model))[0].scores
     return {label: round(score, 4) for label, score in scores.items()}
 
@@ -246,7 +249,7 @@ def _batch(image: Any, image_id: str, view: str, model: saved.Saved) -> Batch:
         image_id=[image_id],
         patient_hash=[""],
         view=[view],
-    ).to(device_of(MachineConfig()))
+    ).to(next(model.learner.parameters()).device)
 
 
 def _write(config: ReportConfig, result: ReportResult) -> ReportResult:

@@ -71,6 +71,8 @@ def grey_at(data: bytes, pixels: np.ndarray[Any, Any], stored: int) -> int:
     return int(read_radiograph(data).pixels[pixels == stored][0])
 
 
+HANG_S = 5.0
+"""Processor seconds that only a hang takes: these took minutes before they were bounded."""
 FULL = {"WindowCenter": "2048", "WindowWidth": "4096"}  # maps 0..4095 to black..white exactly
 
 
@@ -521,10 +523,10 @@ def test_a_deflated_bomb_is_refused_before_it_is_parsed() -> None:
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     deflater.compress(b"")
     zeros = deflater.compress(bytes(1 << 20)) + deflater.flush(zlib.Z_FULL_FLUSH)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(Refused, match="too-large"):
         read_radiograph(out.getvalue()[:start] + zeros * 3000)  # 3 GB
-    assert time.monotonic() - began < 8
+    assert time.process_time() - began < HANG_S
 
 
 @pytest.mark.parametrize("padding", [b"\0" * 8, b"\x08\0\x05\0CS\0\0"])
@@ -533,23 +535,23 @@ def test_endless_empty_elements_cost_no_time(padding: bytes, place: str) -> None
     data = file_of(ramp(0, 4095), **FULL)
     at = {"meta": data.index(b"\x08\0\x16\0UI"), "header": data.index(b"\x28\0\x02\0US"), "end": len(data)}
     bomb = data[: at[place]] + padding * (4 << 17) + data[at[place] :]
-    began = time.monotonic()
+    began = time.process_time()
     if place == "end" and not any(padding):
         assert read_radiograph(bomb).pixels.max() == 65535
     else:
         with pytest.raises(Refused):
             read_radiograph(bomb)
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < HANG_S
 
 
 def test_a_sequence_of_endless_items_costs_no_time() -> None:
     data = file_of(ramp(0, 4095), **FULL)
     at = data.index(b"\x28\0\x02\0US")
     items = b"\xfe\xff\x00\xe0\0\0\0\0" * (1 << 19) + b"\xfe\xff\xdd\xe0\0\0\0\0"
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(Refused, match="implausible-header"):
         read_radiograph(data[:at] + b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff" + items + data[at:])
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < HANG_S
 
 
 def smooth(top: int) -> np.ndarray[Any, Any]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,15 @@ import torch
 from toy_learner import ToyLearner, batches
 
 from xraytk import distributed
-from xraytk.errors import DataError, InterruptedRunError, MachineError, UsageError, XraytkError
+from xraytk.errors import (
+    DataError,
+    InterruptedRunError,
+    MachineError,
+    RunConflictError,
+    UsageError,
+    XraytkError,
+)
+from xraytk.files import folder_lock
 from xraytk.progress import Lines, Progress
 from xraytk.records import Batch, Loss
 from xraytk.train.journal import read
@@ -121,3 +131,37 @@ def test_a_device_that_is_not_there_is_said() -> None:
 def test_a_machine_that_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match=r"machine\.gpus is 0"):
         MachineConfig(gpus=0)
+
+
+def hold(job: Job, progress: Progress) -> FitResult:
+    with folder_lock(job.folder / str(distributed.rank())):
+        return work(job, progress)
+
+
+def launch_slowly(folder: Path) -> None:
+    launch(hold, Job(folder, TWO, slow=True), TWO)
+
+
+@pytest.mark.slow
+def test_processes_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
+    parent = multiprocessing.get_context("spawn").Process(target=launch_slowly, args=(tmp_path,))
+    parent.start()
+    until(lambda: bool(read(tmp_path / "log.jsonl")))
+    parent.kill()
+    parent.join()
+    until(lambda: free(tmp_path / "0") and free(tmp_path / "1"))
+
+
+def free(folder: Path) -> bool:
+    try:
+        with folder_lock(folder):
+            return True
+    except RunConflictError:
+        return False
+
+
+def until(true: Callable[[], bool], limit_s: float = 120.0) -> None:
+    end = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)

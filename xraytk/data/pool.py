@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
-import multiprocessing.connection
 import multiprocessing.resource_tracker
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -23,6 +21,7 @@ from itertools import islice
 from typing import TypeVar
 
 from xraytk.errors import MachineError
+from xraytk.processes import leave_with_parent
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
@@ -181,11 +180,4 @@ def _prepare_worker() -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     os.close(nowhere)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+    leave_with_parent()

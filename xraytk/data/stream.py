@@ -12,12 +12,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from xraytk.data import augment
 from xraytk.data.shards import ShardIndex, ShardReader, decode_image
 from xraytk.errors import DataError, MachineError, UsageError
+from xraytk.processes import leave_with_parent
 from xraytk.records import LANGUAGES, Batch
 
 FIELDS = frozenset(f.name for f in dataclasses.fields(Batch))
@@ -357,15 +356,4 @@ def _settle_worker(number: int) -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End this process when the training process has ended, however it did.
-
-    torch looks at the parent's process id; here that is the server, which outlives a kill.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+    leave_with_parent()

@@ -105,9 +105,14 @@ class ClassifyTask(nn.Module):
         known = ~torch.isnan(batch.labels)
         truth = torch.nan_to_num(batch.labels)
         each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        if self.head.weight == "vtb":
-            each = each * torch.exp(truth * (1 - self.rates) + (1 - truth) * self.rates)
-        return Loss((each * known).sum() / known.sum().clamp(min=1))
+        return Loss((each * self._weights(truth) * known).sum() / known.sum().clamp(min=1))
+
+    def _weights(self, truth: Tensor) -> Tensor:
+        """Weight of every (B, C) truth in the loss."""
+        if self.head.weight != "vtb":
+            return torch.ones_like(truth)
+        rates = self.rates.to(truth)
+        return torch.exp(truth * (1 - rates) + (1 - truth) * rates)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
@@ -163,7 +168,8 @@ class ClassifyTask(nn.Module):
         known = ~np.isnan(truth)
         if known.any():
             chance = np.clip(np.where(truth == 1, scores, 1 - scores), 1e-7, 1)
-            numbers["loss"] = float(-np.log(chance[known]).mean())
+            each = -np.log(chance) * self._weights(torch.from_numpy(np.nan_to_num(truth))).cpu().numpy()
+            numbers["loss"] = float(each[known].mean())
             numbers["score"] = numbers.get("auroc", -numbers["loss"])
         return numbers
 

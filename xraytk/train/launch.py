@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from xraytk.errors import InterruptedRunError, MachineError, UsageError, XraytkError
+from xraytk.processes import leave_with_parent
 from xraytk.progress import Progress, Silent
 
 C = TypeVar("C")
@@ -202,6 +203,7 @@ def _member(
     """Body of a spawned process: run ``entry`` in the group and send what comes of it."""
     os.environ["LOCAL_RANK"] = str(rank)
     os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
+    leave_with_parent()
     try:
         with _threads(machine), _group(machine, init, rank, machine.gpus):
             result = entry(config, _Sender(out) if rank == 0 else Silent())

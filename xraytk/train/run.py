@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,42 @@ NO_IDENTITY = frozenset(
 
 INPUTS = "inputs"
 """Key of a run's state that holds the fingerprints of what it was made of; not a config key."""
+
+
+def check_length(steps: int, epochs: float) -> None:
+    """Check how long a run shall be.
+
+    Raises:
+        UsageError: If neither says it, or one is out of range.
+    """
+    if steps < 0 or (steps == 0 and not 0 < epochs < math.inf):
+        raise UsageError(
+            f"steps is {steps} and epochs {epochs}", "wanted steps of at least 1, or epochs above 0"
+        )
+
+
+def check_name(name: str) -> None:
+    """Check the name of a run.
+
+    Raises:
+        UsageError: If it is no plain folder name.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise UsageError(f"name is {name!r}", "wanted a plain folder name")
+
+
+def check_batch(batch: int, count: int) -> None:
+    """Check the images of one update against those of the training split.
+
+    Raises:
+        UsageError: If an update would see an image twice.
+    """
+    if batch > count:
+        raise UsageError(
+            f"batch {batch} is more than the {count} training images",
+            "an update would see an image twice",
+            f"Set batch={2 ** int(math.log2(count))} or lower (and optim.lr to match), or use --preset tiny.",
+        )
 
 
 def prepare(folder: Path, config: dict[str, Any], resume: str) -> Path | None:
