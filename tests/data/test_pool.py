@@ -55,7 +55,7 @@ def test_workers_that_start_are_deaf_to_interrupts(tmp_path: Path) -> None:
     script.write_text(
         "import os, time\nfrom pathlib import Path\n"
         "if __name__ != '__main__':\n"
-        f"    Path({str(tmp_path)!r}, 'started').touch()\n    time.sleep(1)\n"
+        f"    Path({str(tmp_path)!r}, 'started').touch()\n    time.sleep(4)\n"
         "from xraytk.data.pool import each\n"
         "if __name__ == '__main__':\n"
         "    try:\n        list(each(abs, range(100), 2))\n"
