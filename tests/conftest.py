@@ -8,6 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # One thread a process: the tests run beside others, and repeatable sums need a fixed number.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

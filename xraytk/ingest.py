@@ -9,53 +9,48 @@ from the journal at the end: a resumed run's are those of an undisturbed one, by
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import functools
 import os
 import time
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from xraytk.data import dicom, manifest, pictures, sources
+from xraytk.data import manifest, pictures, sources
 from xraytk.data.deid import hashed, key_path, load_key
-from xraytk.data.entries import Collected, Outcome, Tables, collect, entry_of, holders, notes_on_earlier
-from xraytk.data.journal import Journal
+from xraytk.data.entries import Tables, entry_of
+from xraytk.data.gather import PART, Gathered, write_tables
+from xraytk.data.journal import Journal, rank
 from xraytk.data.pool import each
 from xraytk.data.sheet import Lookup
+from xraytk.data.storage import Storage
 from xraytk.data.text import Facts, Labels, Report, read_labels, read_metadata, read_reports
+from xraytk.data.todo import Todo
+from xraytk.data.unit import Job, Options, Outcome, read_one
 from xraytk.errors import DataError, UsageError
-from xraytk.files import (
-    Workspace,
-    atomic_write,
-    default_work,
-    explain_os_errors,
-    folder_lock,
-    remove_leftovers,
-    sha256_of,
-    write_json,
-)
+from xraytk.files import Workspace, default_work, folder_lock, remove_leftovers, sha256_of, write_json
 from xraytk.progress import Progress, Silent
 from xraytk.records import SPLITS
 
 FORMAT = 1
 SHEET_IMAGES = 64
-PART = Path("manifest/part-00000.parquet")
 
 REASONS = {
     **sources.REASONS,
     "duplicate": "the same image (SOP Instance UID) was found elsewhere too; the detail is its image_id",
     "crashed": "decoding ended the worker process, twice",
     "timed-out": "decoding took longer than two minutes, twice",
+    "out-of-memory": "decoding wanted more memory than a worker may have",
     "unexpected-error": "decoding failed in a way that was not foreseen; the detail is the error's class",
 }
 """Why ingest itself refuses a file; `data.dicom.REASONS` are why its content is refused."""
-
-_WORTH_ANOTHER_TRY = ("unreadable", "crashed", "timed-out", "unexpected-error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +68,8 @@ class IngestConfig:
         key: File with the key of the hashes; None takes $XRAYTK_KEY, or the user's own.
         max_px: Longest side of the images that are written.
         split: Shares of train, val and test.
-        workers: Processes; 0 is one per processor, 1 works in this process.
+        workers: Processes that read; 0 is one per processor. -1 reads in this process, which a
+            broken file may then end.
     """
 
     source: Path
@@ -91,7 +87,7 @@ class IngestConfig:
         """Check the values against each other."""
         if not 16 <= self.max_px <= 65535:
             raise UsageError(f"max_px is {self.max_px}", "wanted 16 to 65535")
-        if self.workers < 0:
+        if self.workers < -1:
             raise UsageError(f"workers is {self.workers}", "wanted 0 (one per processor) or more")
         if min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6 or self.split[0] == 0:
             raise UsageError(
@@ -133,16 +129,6 @@ class IngestResult:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What a worker is handed. It holds a path, so it never prints itself."""
-
-    name: str
-    source: sources.Source = field(repr=False)
-    target: Path = field(repr=False)
-    max_px: int = 0
-
-
 def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  # noqa: B008
     """Ingest a source.
 
@@ -171,13 +157,15 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
         "split": list(config.split),
         "key": hashed(key, "fingerprint", ""),
     }
-    with folder_lock(out):
-        journal = Journal(out / "journal.jsonl", settings)
-        remove_leftovers(out)
-        remove_leftovers((out / PART).parent)
+    storage = Storage(str(out))
+    with folder_lock(out), contextlib.closing(Journal(out / "journal.sqlite", settings)) as journal:
+        for folder in (out, (out / PART).parent):
+            remove_leftovers(folder)
         with _swept(out / "images"):
-            _read_all(config, out, key, journal, tables, progress)
-        return _finish(config, out, journal, tables, began, progress)
+            _read_all(config, storage, key, journal, tables, progress)
+        result = _finish(config, out, journal, tables, began, progress)
+        journal.finish()
+    return result
 
 
 @contextlib.contextmanager
@@ -219,165 +207,138 @@ def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> Tables
 
 
 def _read_all(
-    config: IngestConfig, out: Path, key: bytes, journal: Journal, tables: Tables, progress: Progress
+    config: IngestConfig, storage: Storage, key: bytes, journal: Journal, tables: Tables, progress: Progress
 ) -> None:
     """Bring the journal up to date with the source."""
+    with Todo(journal, storage, tables.mark) as todo:
+        with progress.task("list", None, "files") as task:
+            todo.fill(lambda: _list(config, storage, key), task.update)
+        for note in _notes_on_earlier(config, journal, todo, tables.mark):
+            progress.note(note)
+        before = todo.listed - len(todo)
+        if before:
+            progress.note(f"{before:,} of {todo.listed:,} files were finished before")
+        images, rejected = journal.counts()
+        read = functools.partial(read_one, storage, Options(max_px=config.max_px))
+        with (
+            progress.task("ingest", todo.listed, "files") as task,
+            contextlib.closing(_engine(config, read, todo.jobs())) as finished,
+        ):
+            task.update(before, images=images, rejected=rejected)
+            for done, (job, outcome) in enumerate(finished, start=before + 1):
+                entry = entry_of(job, outcome or Outcome(None, "crashed"), key, tables)
+                if "row" in entry:
+                    _place(job, entry["row"], storage, journal)
+                    images += 1
+                else:
+                    rejected += 1
+                journal.add(entry)
+                task.update(done, images=images, rejected=rejected)
+
+
+def _engine(
+    config: IngestConfig, read: Callable[[Job], Outcome], jobs: Iterator[Job]
+) -> Generator[tuple[Job, Outcome | None], None, None]:
+    """Hand the jobs to the workers."""
+    late = Outcome(None, "timed-out")
+    return each(read, jobs, abs(config.workers), late=late, apart=config.workers != -1)
+
+
+def _list(config: IngestConfig, storage: Storage, key: bytes) -> Iterator[Job]:
+    """All sources, under keyed names."""
     work = Workspace(config.work)
-    inputs = (config.reports, config.labels, config.metadata, key_path(config.key))
-    leave_out = [out, work.ingest, work.masks, work.shards, work.runs, work.reports]
+    inputs = (config.reports, config.labels, config.metadata, key_path(config.key), storage.local)
+    leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
     leave_out += [path for path in inputs if path is not None]
     root = hashed(key, "root", str(config.source.resolve()))
-    jobs = []
-    with progress.task("list", None, "files") as task:
-        for source in sources.list_sources(config.source, leave_out):
-            name = f"{root}/{hashed(key, 'source', source.name)}"
-            target = out / "images" / f".tmp-{hashed(key, 'source', name)}.png"
-            jobs.append(_Job(name, source, target, config.max_px))
-            task.update(len(jobs))
-    before = dict(journal.entries)
-    todo = _unfinished(jobs, journal, out, tables.mark)
+    for source in sources.list_sources(config.source, leave_out):
+        yield Job(f"{root}/{hashed(key, 'source', source.name)}", source)
+
+
+def _notes_on_earlier(config: IngestConfig, journal: Journal, todo: Todo, mark: str) -> list[str]:
+    """What becomes of what the tables of earlier runs gave, for people."""
+    notes = []
+    if mark and todo.again:
+        notes.append(f"the tables are not those of the earlier run: {todo.again:,} files are read again")
+    stay = (0, 0, 0) if mark else journal.joined()
     given = {"reports": config.reports, "labels": config.labels, "metadata": config.metadata}
-    again = [before[job.name] for job in todo if job.name in before]
-    for note in notes_on_earlier(again, journal.entries.values(), given, tables.mark):
-        progress.note(note)
-    if len(todo) < len(jobs):
-        progress.note(f"{len(jobs) - len(todo):,} of {len(jobs):,} files were finished before")
-    best = holders(journal.entries.values())
-    counts: Counter[str] = Counter("row" if "row" in e else "rejected" for e in journal.entries.values())
-    with (
-        progress.task("ingest", len(jobs), "files") as task,
-        journal.writing(),
-        contextlib.closing(
-            each(_read_one, todo, config.workers, late=Outcome(None, "timed-out"))
-        ) as finished,
-    ):
-        task.update(len(jobs) - len(todo))
-        for done, (job, outcome) in enumerate(finished, start=len(jobs) - len(todo) + 1):
-            entry = entry_of(job.name, job.source, outcome or Outcome(None, "crashed"), key, tables)
-            if "row" in entry:
-                _place(job, entry["row"], out, best)
-            journal.add(entry)
-            counts["row" if "row" in entry else "rejected"] += 1
-            task.update(done, images=counts["row"], rejected=counts["rejected"])
+    for (name, table), lost, kept in zip(given.items(), todo.lost, stay, strict=True):
+        if table is None and lost:
+            notes.append(
+                f"{name} of the earlier run are dropped: {lost:,} images; give --{name} again to keep them"
+            )
+        if kept:
+            notes.append(f"{name} of the earlier run are kept: {kept:,} images; new files get none")
+    return notes
 
 
-def _unfinished(jobs: list[_Job], journal: Journal, out: Path, mark: str) -> list[_Job]:
-    """The jobs that no entry of the journal answers; stale entries are taken out of it."""
-    todo, dropped = {}, set()
-    for job in jobs:
-        entry = journal.entries.get(job.name)
-        if entry is None or _is_stale(entry, job.source, out, mark):
-            todo[job.name] = job
-            if old := journal.entries.pop(job.name, {}).get("row"):
-                dropped.add(old["image_id"])
-    if dropped:  # what a stale entry's image hid as duplicates has to be read again too
-        for job in jobs:
-            row = journal.entries.get(job.name, {}).get("row")
-            if row and row["image_id"] in dropped:
-                todo[job.name] = job
-                del journal.entries[job.name]
-    return list(todo.values())
-
-
-def _is_stale(entry: Mapping[str, Any], source: sources.Source, out: Path, mark: str) -> bool:
-    if (entry["size"], entry["stamp"]) != (source.size, source.stamp):
-        return True
-    if "row" not in entry:
-        return entry["rejected"]["reason"] in _WORTH_ANOTHER_TRY
-    other_tables = mark not in ("", entry["mark"])  # without a table, earlier ones still count
-    return other_tables or not (out / entry["row"]["path"]).exists()
-
-
-def _read_one(job: _Job) -> Outcome:
-    """Read, decode and shrink one file; runs in a worker."""
-    try:
-        data = sources.read_source(job.source)
-    except sources.UnreadableError as error:
-        return Outcome(None, error.reason, error.detail)
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote the header
-            radiograph = dicom.read_radiograph(data)
-            small = dicom.resize_long_side(radiograph.pixels, job.max_px)
-            png = pictures.encode_png(small)
-    except dicom.Refused as refused:
-        return Outcome(sha256, refused.reason, refused.detail)
-    except Exception as error:
-        return Outcome(sha256, "unexpected-error", type(error).__name__)
-    with atomic_write(job.target) as stream:
-        stream.write(png)
-    source_height, source_width = radiograph.pixels.shape
-    radiograph.pixels = np.empty((0, 0), np.uint16)
-    height, width = small.shape
-    return Outcome(sha256, "", "", radiograph, (height, width), (source_height, source_width))
-
-
-def _place(job: _Job, row: Mapping[str, Any], out: Path, best: dict[str, tuple[str, str]]) -> None:
+def _place(job: Job, row: dict[str, Any], storage: Storage, journal: Journal) -> None:
     """Give a new image its name, unless a file of smaller rank holds it."""
-    mine = (row["source_hash"], job.name)
-    path = out / row["path"]
-    if best.setdefault(row["image_id"], mine) < mine:
-        job.target.unlink()
-        return
-    with explain_os_errors(path):
-        path.parent.mkdir(exist_ok=True)
-        job.target.replace(path)
-    best[row["image_id"]] = mine
+    holder = journal.holder(row["image_id"])
+    if holder is not None and holder < rank(job.name):
+        storage.remove(job.target)
+    else:
+        storage.move(job.target, row["path"])
 
 
 def _finish(
     config: IngestConfig, out: Path, journal: Journal, tables: Tables, began: float, progress: Progress
 ) -> IngestResult:
     """Write the tables, the summary and the contact sheet."""
-    made = collect(journal.entries.values(), config.split, tables.mark)
-    reasons = dict(Counter(r["reason"] for r in made.rejected).most_common())
-    splits = Counter(r["split"] for r in made.images)
-    part, sheet = out / PART, out / "contact-sheet.png"
-    manifest.write_table(out / "rejected.parquet", manifest.REJECTED, made.rejected)
-    manifest.write_table(out / "reports.parquet", manifest.REPORTS, made.reports)
-    manifest.write_table(out / "labels.parquet", manifest.LABELS, made.labels)
-    if made.images:
-        manifest.write_table(part, manifest.MANIFEST, made.images)
-        _write_contact_sheet(sheet, out, made.images)
-    else:
-        part.unlink(missing_ok=True)
-        sheet.unlink(missing_ok=True)
-    _prune(out, {r["image_id"] for r in made.images})
+    with progress.task("tables", None, "rows"):
+        made = write_tables(journal, out, config.split, tables.mark)
+        sheet = out / "contact-sheet.png"
+        images = _images(out)
+        if made.images:
+            _write_contact_sheet(sheet, out, images)
+        else:
+            sheet.unlink(missing_ok=True)
+        _prune(out, images)
     result = IngestResult(
-        images=len(made.images),
-        rejected=len(made.rejected),
-        reasons=reasons,
-        patients=len({r["patient_hash"] for r in made.images}),
-        splits={name: splits[name] for name in SPLITS},
-        reports_matched=len(made.found[0]),
+        images=made.images,
+        rejected=made.rejected,
+        reasons=dict(made.reasons.most_common()),
+        patients=len(images["patient_hash"].unique()),
+        splits={name: made.splits[name] for name in SPLITS},
+        reports_matched=made.found[0],
         reports_unmatched=_unmatched(tables.reports, made.found[0]) + tables.reports.ambiguous,
-        labels_matched=len(made.found[1]),
+        labels_matched=made.found[1],
         labels_unmatched=_unmatched(tables.labels.table, made.found[1]),
         out=out,
         contact_sheet=sheet,
         seconds=round(time.monotonic() - began, 2),
     )
-    write_json(out / "summary.json", _summary(result, made))
+    write_json(out / "summary.json", _summary(out, result, made))
     if not made.images:
-        counts = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in result.reasons.items())
         raise DataError(
             "no usable radiograph in the source",
             f"{result.rejected:,} files were refused: {counts}" if counts else "it holds no files",
             "See rejected.parquet in the output folder." if counts else "Check the path.",
         )
-    _note_what_to_mend(config, result, made, tables, progress)
+    _note_what_to_mend(config, result, images, made, tables, progress)
     return result
 
 
-def _unmatched(table: Lookup[Any], found: set[tuple[str, int]]) -> int:
+def _images(out: Path) -> pa.Table:
+    """The columns of the manifest that are short; empty when there is none."""
+    columns = ["image_id", "patient_hash", "view", "burned_in"]
+    if not (out / PART).exists():
+        return manifest.MANIFEST.empty_table().select(columns)
+    return pq.read_table(out / PART, columns=columns)
+
+
+def _unmatched(table: Lookup[Any], found: int) -> int:
     """Entries of a table that belong to no image; what earlier tables gave does not count."""
-    return max(len(table.values) - len(found), 0)
+    return max(len(table.values) - found, 0)
 
 
-def _summary(result: IngestResult, made: Collected) -> dict[str, Any]:
+def _summary(out: Path, result: IngestResult, made: Gathered) -> dict[str, Any]:
     """Counts of everything that a person would ask for."""
     columns = ("modality", "view", "syntax", "photometric", "voi", "bits_stored", "sex")
+    path = out / PART
+    table = pq.read_table(path) if path.exists() else manifest.MANIFEST.empty_table()
+    reports, labels = (pq.read_table(out / f"{name}.parquet") for name in ("reports", "labels"))
     return {
         "format": FORMAT,
         "images": result.images,
@@ -385,36 +346,46 @@ def _summary(result: IngestResult, made: Collected) -> dict[str, Any]:
         "reasons": result.reasons,
         "splits": result.splits,
         "patients": result.patients,
-        "studies": len({r["study_hash"] for r in made.images}),
-        **{c: dict(Counter(str(r[c]) for r in made.images).most_common()) for c in columns},
-        "burned_in": sum(bool(r["burned_in"]) for r in made.images),
-        "with_spacing": sum(r["spacing_x_mm"] is not None for r in made.images),
+        "studies": len(table["study_hash"].unique()),
+        **{c: dict(Counter(map(str, table[c].to_pylist())).most_common()) for c in columns},
+        "burned_in": sum(map(bool, table["burned_in"].to_pylist())),
+        "with_spacing": len(table) - table["spacing_x_mm"].null_count,
         "reports": {
             "matched": result.reports_matched,
             "unmatched": result.reports_unmatched,
-            "images_en": sum(r["en"] is not None for r in made.reports),
-            "images_zh": sum(r["zh"] is not None for r in made.reports),
+            "images_en": len(reports) - reports["en"].null_count,
+            "images_zh": len(reports) - reports["zh"].null_count,
             "identifiers_scrubbed": made.scrubbed,
         },
         "labels": {
             "matched": result.labels_matched,
             "unmatched": result.labels_unmatched,
-            "positive": dict(sorted(Counter(r["label"] for r in made.labels if r["value"]).items())),
-            "negative": dict(sorted(Counter(r["label"] for r in made.labels if not r["value"]).items())),
+            **{
+                name: dict(
+                    sorted(
+                        Counter(labels.filter(pc.equal(labels["value"], value))["label"].to_pylist()).items()
+                    )
+                )
+                for name, value in (("positive", 1.0), ("negative", 0.0))
+            },
         },
-        "seconds": result.seconds,
     }
 
 
 def _note_what_to_mend(
-    config: IngestConfig, result: IngestResult, made: Collected, tables: Tables, progress: Progress
+    config: IngestConfig,
+    result: IngestResult,
+    images: pa.Table,
+    made: Gathered,
+    tables: Tables,
+    progress: Progress,
 ) -> None:
     """Say what a person would want to know before going on."""
     hint = "match by file name, accession number, StudyInstanceUID or SOPInstanceUID"
     for name, given, matched, unmatched in (
         ("reports", config.reports, result.reports_matched, result.reports_unmatched),
         ("labels", config.labels, result.labels_matched, result.labels_unmatched),
-        ("metadata", config.metadata, len(made.found[2]), _unmatched(tables.metadata, made.found[2])),
+        ("metadata", config.metadata, made.found[2], _unmatched(tables.metadata, made.found[2])),
     ):
         if given is not None and unmatched:
             progress.note(
@@ -427,23 +398,27 @@ def _note_what_to_mend(
             f"no image is in {' or '.join(empty)}: there are {result.patients:,} patients, and a split is "
             "drawn per patient; give it larger shares, for example --set split=[0.6,0.2,0.2]"
         )
-    burned_in = sum(bool(r["burned_in"]) for r in made.images)
+    burned_in = pc.sum(images["burned_in"]).as_py()
     if burned_in:
         progress.note(f"{burned_in:,} images say that text is burned into their pixels; look at them")
 
 
-def _write_contact_sheet(path: Path, out: Path, rows: list[dict[str, Any]]) -> None:
+def _write_contact_sheet(path: Path, out: Path, images: pa.Table) -> None:
     """Draw up to 64 images, evenly over the manifest."""
-    places = np.linspace(0, len(rows) - 1, min(SHEET_IMAGES, len(rows))).round().astype(int)
-    chosen = [rows[i] for i in places]
-    tiles = [pictures.read_png(out / r["path"]) for r in chosen]
+    places = np.linspace(0, len(images) - 1, min(SHEET_IMAGES, len(images))).round().astype(int)
+    chosen = images.select(["image_id", "view"]).take(places).to_pylist()
+    tiles = [pictures.read_png(out / manifest.image_path(r["image_id"])) for r in chosen]
     captions = [f"{r['image_id']} {r['view']}" for r in chosen]
     pictures.write_png(path, pictures.montage(tiles, captions))
 
 
-def _prune(out: Path, image_ids: set[str]) -> None:
+def _prune(out: Path, images: pa.Table) -> None:
     """Remove images of earlier runs that no row of the manifest names any more."""
-    for path in (out / "images").glob("[0-9a-f][0-9a-f]/*.png"):
-        ours = len(path.stem) == 16 and path.stem.startswith(path.parent.name)
-        if ours and path.stem not in image_ids:
-            path.unlink()
+    ids = images["image_id"].to_numpy().astype("S16")  # sorted
+    for folder in (out / "images").glob("[0-9a-f][0-9a-f]"):
+        first, last = np.searchsorted(ids, [folder.name.encode(), f"{folder.name}g".encode()])
+        named = set(ids[first:last].tolist())
+        for path in folder.glob("*.png"):
+            ours = len(path.stem) == 16 and path.stem.startswith(folder.name)
+            if ours and path.stem.encode() not in named:
+                path.unlink()

@@ -64,13 +64,13 @@ def test_workers_that_start_are_deaf_to_interrupts(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
-    for _ in range(400):
+    for _ in range(2400):
         if (tmp_path / "started").exists():
             break
         _sleep()
     os.killpg(parent.pid, signal.SIGINT)
     told = parent.communicate(timeout=60)
-    assert told == (b"stopped\n", b"")
+    assert (parent.returncode, *told) == (0, b"stopped\n", b"")
 
 
 def test_interrupts_are_heard_again_after_the_start() -> None:

@@ -1,67 +1,117 @@
-"""The journal of a data verb: one line a finished file, so that a killed run goes on.
+"""The journal of ingest: what is known of each file, so that a killed run goes on.
 
-The first line holds the settings; later lines are entries, and the last one of a name counts.
-A line that was torn by a kill is dropped.
+An SQLite database in the output folder: an entry is there or is not, whatever kills the
+process, and a million of them take no memory. It holds hashed ids, sizes, and texts already
+scrubbed; nothing that names a person or a path.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from xraytk import config
-from xraytk.errors import DataError, RunConflictError
-from xraytk.files import atomic_write, explain_os_errors
+from xraytk.errors import DataError, MachineError, RunConflictError
+from xraytk.files import explain_os_errors, make_folder
 
-FORMAT = 1
+FORMAT = 2
+Entry = dict[str, Any]
+
+_TABLES = """
+CREATE TABLE {base}.settings(format INTEGER, value TEXT, whole INTEGER);
+CREATE TABLE {base}.files(
+    name TEXT PRIMARY KEY,          -- root hash/source hash
+    size INTEGER NOT NULL,
+    stamp TEXT NOT NULL,
+    reason TEXT NOT NULL,           -- '' when there is an image
+    mark TEXT NOT NULL,             -- of the tables that were joined
+    image_id TEXT,
+    patient TEXT,
+    given TEXT,                     -- the split that a table names
+    pixels TEXT                     -- SHA-256 of the image's pixels
+) WITHOUT ROWID;
+CREATE TABLE {base}.entries(name TEXT PRIMARY KEY, entry TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX {base}.by_image ON files(image_id) WHERE image_id IS NOT NULL;
+CREATE INDEX {base}.by_patient ON files(patient) WHERE given <> '';
+CREATE INDEX {base}.by_pixels ON files(pixels, image_id) WHERE pixels IS NOT NULL;
+"""
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What decides whether a file must be read again.
+
+    Args:
+        size: Bytes.
+        stamp: Changes when the content does.
+        reason: Why it was refused; "" when it was not.
+        mark: Of the tables that were joined.
+        image_id: Of its image; None when refused.
+    """
+
+    size: int
+    stamp: str
+    reason: str
+    mark: str
+    image_id: str | None
 
 
 class Journal:
-    """Entries by name, in memory and on disk.
+    """Entries by name, on disk.
 
     Args:
-        path: The file; made with its first line when it is missing.
+        path: The database; made when it is missing. The folder's lock must be held.
         settings: Plain values that all entries depend on.
 
     Raises:
         RunConflictError: If the file was written under other settings.
-        DataError: If its first line is not a journal's.
+        DataError: If it is not a journal of this version.
+        MachineError: If the disk is full or the folder cannot be written.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        self.entries: dict[str, dict[str, Any]] = {}
         self._path = path
-        if not path.exists():
-            with atomic_write(path, "w") as stream:
-                stream.write(_line({"format": FORMAT, "settings": dict(settings)}))
-        whole = 0
-        with path.open("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):
-                    break
-                if whole == 0:
-                    self._check(_parsed(line), settings)
+        self._is_changed = False
+        make_folder(path.parent)
+        with self._explained():
+            is_new = not path.exists() or path.stat().st_size == 0
+            self._base = sqlite3.connect(path, isolation_level=None)
+        try:
+            with self._explained():
+                self._base.execute("PRAGMA locking_mode=EXCLUSIVE")  # WAL without shared memory: NFS too
+                if is_new:
+                    self._make(settings)
                 else:
-                    entry = _parsed(line)
-                    if isinstance(entry.get("name"), str):
-                        self.entries[entry["name"]] = entry
-                whole += len(line)
-        if whole == 0:
-            self._check({}, settings)
-        with explain_os_errors(path), path.open("r+b") as stream_bytes:
-            stream_bytes.truncate(whole)
+                    self._check(settings)
+        except BaseException:
+            self._base.close()
+            raise
 
-    def _check(self, head: dict[str, Any], settings: Mapping[str, Any]) -> None:
-        if head.get("format") != FORMAT:
+    def _make(self, settings: Mapping[str, Any]) -> None:
+        self._base.executescript("BEGIN;" + _TABLES.format(base="main"))
+        self._base.execute("INSERT INTO settings VALUES (?, ?, 0)", (FORMAT, _json(dict(settings))))
+        self._base.execute("COMMIT")
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        try:
+            found = self._base.execute("SELECT format, value FROM settings").fetchone()
+        except sqlite3.DatabaseError:
+            found = None
+        if not found or found[0] != FORMAT:
             raise DataError(
                 f"{self._path} is not a journal of this version",
-                f"its first line should be an object with format {FORMAT}",
+                f"wanted an SQLite database with format {FORMAT}",
                 "Choose another folder with --out, or remove this one to start anew.",
             )
-        if lines := config.differences(head.get("settings", {}), json.loads(json.dumps(settings))):
+        if lines := config.differences(json.loads(found[1]), json.loads(_json(dict(settings)))):
             raise RunConflictError(
                 f"{self._path.parent} was written with another configuration",
                 "\n".join(lines),
@@ -69,27 +119,186 @@ class Journal:
             )
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Keep the file open, for `add`."""
-        with explain_os_errors(self._path), self._path.open("a", encoding="utf-8") as stream:
-            self._stream = stream
-            yield
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's complaints about the disk into a message that says what to do."""
+        try:
+            with explain_os_errors(self._path):
+                yield
+        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+                raise MachineError(
+                    f"no space left while writing {self._path.name}",
+                    f"in folder {self._path.parent}",
+                    "Free some space and run the same command again; finished work is kept.",
+                ) from None
+            raise DataError(
+                f"{self._path} cannot be used",
+                f"SQLite says {name}",
+                "Choose another folder with --out, or remove this one to start anew.",
+            ) from None
 
-    def add(self, entry: dict[str, Any]) -> None:
-        """Add an entry; its "name" is a hashed one."""
-        self.entries[entry["name"]] = entry
-        self._stream.write(_line(entry))
-        self._stream.flush()
+    def close(self) -> None:
+        """Let go of the database."""
+        self._base.close()
+
+    def known(self, names: Sequence[str]) -> dict[str, Known]:
+        """What is known of files by their names; at most some thousands at once."""
+        found: dict[str, Known] = {}
+        rest = iter(names)
+        with self._explained():
+            while some := list(islice(rest, _AT_ONCE)):
+                marks = ",".join("?" * len(some))
+                sql = f"SELECT name, size, stamp, reason, mark, image_id FROM files WHERE name IN ({marks})"  # noqa: S608
+                rows = self._base.execute(sql, some)
+                found.update((row[0], Known(*row[1:])) for row in rows)
+        return found
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry, or replace that of its name; it is on disk when this returns."""
+        row = entry.get("row")
+        values = (
+            entry["name"],
+            entry["size"],
+            entry["stamp"],
+            "" if row else entry["rejected"]["reason"],
+            entry.get("mark", ""),
+            row and row["image_id"],
+            row and row["patient_hash"],
+            entry.get("given", ""),
+            row and row["pixel_sha256"],
+        )
+        with self._explained():
+            self._begin()
+            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._base.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (entry["name"], _json(entry)))
+            self._base.execute("COMMIT")
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget files."""
+        with self._explained():
+            self._begin()
+            for name in names:
+                self._base.execute("DELETE FROM entries WHERE name=?", (name,))
+                self._base.execute("DELETE FROM files WHERE name=?", (name,))
+            self._base.execute("COMMIT")
+
+    def _begin(self) -> None:
+        """Begin a change; a journal that is only read stays as it is, byte for byte."""
+        if not self._is_changed:
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute("PRAGMA synchronous=NORMAL")
+            self._is_changed = True
+        self._base.execute("BEGIN")
+        self._base.execute("UPDATE settings SET whole=0")
+
+    def same_image(self, image_ids: Iterable[str]) -> list[str]:
+        """Names of all files with one of these images."""
+        sql = "SELECT name FROM files WHERE image_id=?"
+        with self._explained():
+            return [name for image_id in image_ids for (name,) in self._base.execute(sql, (image_id,))]
+
+    def holder(self, image_id: str) -> tuple[str, str] | None:
+        """Rank (source hash, name) of the file whose image counts; None when no file has it.
+
+        Of several files with one image the smallest counts, in whatever order they were read.
+        """
+        found = self.same_image([image_id])
+        return min((rank(name) for name in found), default=None)
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry of a file."""
+        with self._explained():
+            row = self._base.execute("SELECT entry FROM entries WHERE name=?", (name,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def counts(self) -> tuple[int, int]:
+        """Files with an image, and files refused."""
+        with self._explained():
+            row = self._base.execute("SELECT COUNT(image_id), COUNT(*) FROM files").fetchone()
+        return row[0], row[1] - row[0]
+
+    def accepted(self) -> Iterator[list[Entry]]:
+        """Entries with an image, in order of image_id; those of one image together, the first counts.
+
+        Each entry has "first_same_pixels": the smallest image_id of other images with the same
+        pixels, or None.
+        """
+        sql = (
+            "SELECT f.image_id, e.entry, (SELECT MIN(o.image_id) FROM files o WHERE o.pixels = f.pixels) "
+            "FROM files f JOIN entries e USING (name) WHERE f.image_id IS NOT NULL ORDER BY f.image_id"
+        )
+        group: list[Entry] = []
+        with self._explained():
+            for image_id, text, first in self._base.execute(sql):
+                entry = json.loads(text)
+                entry["first_same_pixels"] = None if first == image_id else first
+                if group and group[0]["row"]["image_id"] != image_id:
+                    yield sorted(group, key=lambda e: rank(e["name"]))
+                    group = []
+                group.append(entry)
+        if group:
+            yield sorted(group, key=lambda e: rank(e["name"]))
+
+    def refused(self) -> Iterator[Entry]:
+        """Entries of refused files, in order of their names."""
+        sql = "SELECT entry FROM files JOIN entries USING (name) WHERE reason <> '' ORDER BY name"
+        with self._explained():
+            for (text,) in self._base.execute(sql):
+                yield json.loads(text)
+
+    def given_split(self, patient: str) -> str | None:
+        """The split that a table names for a patient."""
+        sql = "SELECT MIN(given) FROM files WHERE patient=? AND given <> ''"
+        with self._explained():
+            found: str | None = self._base.execute(sql, (patient,)).fetchone()[0]
+        return found
+
+    def clashing_patients(self) -> int:
+        """How many patients tables put into several splits."""
+        sql = (
+            "SELECT COUNT(*) FROM (SELECT patient FROM files WHERE given <> '' "
+            "GROUP BY patient HAVING MIN(given) <> MAX(given))"
+        )
+        with self._explained():
+            return int(self._base.execute(sql).fetchone()[0])
+
+    def joined(self) -> tuple[int, int, int]:
+        """Images to which earlier tables gave a report, labels and facts."""
+        columns = ", ".join(f"COUNT(json_extract(entry, '$.found[{i}]'))" for i in range(3))
+        with self._explained():
+            found = self._base.execute(f"SELECT {columns} FROM entries").fetchone()  # noqa: S608
+        return found[0], found[1], found[2]
+
+    def finish(self) -> None:
+        """Write the database anew in one order, unless it is, and let go of it.
+
+        Afterwards the file depends on its entries alone, byte for byte.
+        """
+        temporary = self._path.with_name(f".tmp-{secrets.token_hex(4)}-{self._path.name}")
+        try:
+            with self._explained():
+                if self._base.execute("SELECT whole FROM settings").fetchone()[0]:
+                    self._base.close()
+                    return
+                self._base.execute("ATTACH ? AS fresh", (str(temporary),))
+                self._base.executescript(
+                    "PRAGMA fresh.journal_mode=OFF; PRAGMA fresh.synchronous=OFF; BEGIN;"
+                    + _TABLES.format(base="fresh")
+                    + "INSERT INTO fresh.settings SELECT format, value, 1 FROM main.settings;"
+                    "INSERT INTO fresh.files SELECT * FROM main.files ORDER BY name;"
+                    "INSERT INTO fresh.entries SELECT * FROM main.entries ORDER BY name; COMMIT;"
+                )
+                self._base.close()
+                temporary.replace(self._path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def _line(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+def rank(name: str) -> tuple[str, str]:
+    """Order of files with one image: (source hash, name)."""
+    return name.partition("/")[2], name
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
-    """An object, or an empty one where a line is broken: that file is done again."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

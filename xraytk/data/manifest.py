@@ -6,9 +6,11 @@ metadata. Nothing here holds an identifier of a patient: only keyed hashes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +19,7 @@ from xraytk.errors import DataError
 from xraytk.files import atomic_write
 
 FORMAT = 1
+_ROW_GROUP = 10_000
 
 MANIFEST = pa.schema(
     [
@@ -42,6 +45,8 @@ MANIFEST = pa.schema(
         ("age_years", pa.float32()),
         ("manufacturer", pa.string()),
         ("burned_in", pa.bool_()),
+        ("pixel_sha256", pa.string()),  # of the PNG's pixels, with their shape
+        ("duplicate_of", pa.string()),  # image_id of another image with the same pixels; null for the first
         ("source_hash", pa.string()),  # keyed hash of the source's path: finds the file again
     ],
     metadata={"xraytk.format": str(FORMAT)},
@@ -86,6 +91,53 @@ CONTOURS = pa.schema(
 )
 
 
+def image_path(image_id: str) -> str:
+    """Where an image lies, relative to the ingest folder."""
+    return f"images/{image_id[:2]}/{image_id}.png"
+
+
+class TableWriter:
+    """Writes rows as one Parquet file as they come, atomically, in a stable byte order.
+
+    Args:
+        path: The file.
+        schema: One of this module's.
+
+    Attributes:
+        rows: How many were written.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._waiting: list[dict[str, Any]] = []
+        self.rows = 0
+        self._stack = contextlib.ExitStack()
+        stream = self._stack.enter_context(atomic_write(path))
+        self._writer = self._stack.enter_context(pq.ParquetWriter(stream, schema, compression="zstd"))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row; missing keys become null."""
+        self._waiting.append(dict(row))
+        self.rows += 1
+        if len(self._waiting) == _ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
+            self._waiting = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._stack.__exit__(kind, error, trace)
+
+
 def write_table(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows as one Parquet file, atomically, in a stable byte order.
 
@@ -97,7 +149,10 @@ def write_table(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]
     Returns:
         The number of rows.
     """
-    return write_whole(path, pa.Table.from_pylist([dict(r) for r in rows], schema=schema))
+    with TableWriter(path, schema) as writer:
+        for row in rows:
+            writer.add(row)
+    return writer.rows
 
 
 def write_whole(path: Path, table: pa.Table) -> int:

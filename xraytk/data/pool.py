@@ -43,6 +43,7 @@ def each(
     *,
     limit_s: float = 120.0,
     late: O | None = None,
+    apart: bool = False,
 ) -> Generator[tuple[I, O | None], None, None]:
     """Apply ``function`` to every item; pairs come in the order in which they are finished.
 
@@ -52,6 +53,7 @@ def each(
         workers: Processes; 1 works in this process, 0 takes one per processor.
         limit_s: Seconds that a worker may take for one item; this process has no limit.
         late: What an item gives that took longer, twice.
+        apart: Never work in this process, which an item may end.
 
     Yields:
         (item, result); the result is None when the item ended its worker twice, the second
@@ -60,7 +62,7 @@ def each(
     Raises:
         MachineError: If worker processes cannot start.
     """
-    if workers == 1:
+    if workers == 1 and not apart:
         yield from ((item, function(item)) for item in items)
         return
     count = workers or cpu_count()

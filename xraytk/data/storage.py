@@ -1,0 +1,144 @@
+"""Where ingest writes: a local folder, or the URL of shared storage (fsspec).
+
+Objects appear whole or not at all. A `Storage` is handed to worker processes, on this machine
+or another, so it holds nothing but its root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xraytk.errors import MachineError
+from xraytk.files import atomic_write, explain_os_errors
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place is named by a URL ("s3://bucket/folder") rather than by a path."""
+    return "://" in str(place)
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it.
+
+    Raises:
+        MachineError: If the package for this kind of storage is missing, or it cannot be reached.
+    """
+    import fsspec
+
+    try:
+        system, path = fsspec.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        kind = url.partition("://")[0]
+        raise MachineError(
+            f"storage of the kind {kind}:// cannot be used",
+            type(error).__name__,
+            "Install its fsspec package, for example `pip install s3fs` for s3://.",
+        ) from None
+    return system, str(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A folder of written objects.
+
+    Args:
+        root: Local path, or URL.
+    """
+
+    root: str = field(repr=False)
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, when it is local."""
+        return None if is_url(self.root) else Path(self.root)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object.
+
+        Raises:
+            MachineError: If the disk is full or the place cannot be written.
+        """
+        if self.local is not None:
+            with atomic_write(self.local / name) as stream:
+                stream.write(data)
+            return
+        with self._remote() as (system, root):
+            system.pipe_file(f"{root}/{name}", data)
+
+    def read(self, name: str) -> bytes:
+        """Read an object.
+
+        Raises:
+            OSError: If there is none.
+        """
+        if self.local is not None:
+            return (self.local / name).read_bytes()
+        system, root = file_system(self.root)
+        return bytes(system.cat_file(f"{root}/{name}"))
+
+    def move(self, name: str, to: str) -> None:
+        """Give an object another name, in place of what has it."""
+        if self.local is not None:
+            target = self.local / to
+            with explain_os_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (self.local / name).replace(target)
+            return
+        with self._remote() as (system, root):
+            system.mv(f"{root}/{name}", f"{root}/{to}")
+
+    def remove(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        if self.local is not None:
+            (self.local / name).unlink(missing_ok=True)
+            return
+        with self._remote() as (system, root):
+            if system.exists(f"{root}/{name}"):
+                system.rm_file(f"{root}/{name}")
+
+    def has(self, name: str) -> bool:
+        """Whether there is an object of this name; remote ones are taken for granted.
+
+        A request for each of a million images would take longer than all else.
+        """
+        return self.local is None or (self.local / name).exists()
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Names of all objects in and below a folder, in no order."""
+        local = self.local
+        if local is not None:
+            yield from (str(p.relative_to(local)) for p in (local / folder).rglob("*") if p.is_file())
+            return
+        with self._remote() as (system, root):
+            for path in system.find(f"{root}/{folder}"):
+                yield str(path)[len(root) + 1 :]
+
+    def upload(self, path: Path, name: str) -> None:
+        """Copy a local file to remote storage; nothing to do where it is written in place."""
+        if self.local is None:
+            with self._remote() as (system, root):
+                system.put_file(str(path), f"{root}/{name}")
+
+    def _remote(self) -> _Explained:
+        return _Explained(self.root)
+
+
+class _Explained:
+    """The file system of a URL, with its errors told as ours; no key of an object is repeated."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> tuple[Any, str]:
+        return file_system(self._url)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError):
+            raise MachineError(
+                f"the storage {self._url} cannot be written or read",
+                type(error).__name__,
+                "Check address, rights and space, then run the same command again.",
+            ) from None

@@ -1,0 +1,114 @@
+"""What is left to do: the sources that no entry of the journal answers.
+
+They wait in an unnamed temporary database, so that a million of them take no memory, and so
+that their paths, which may name patients, are gone with the process, however it ends.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Self
+
+from xraytk.data.journal import Journal, Known
+from xraytk.data.manifest import image_path
+from xraytk.data.storage import Storage
+from xraytk.data.unit import Job
+
+WORTH_ANOTHER_TRY = ("unreadable", "vanished", "changed", "crashed", "timed-out", "unexpected-error")
+_AT_ONCE = 1000
+
+
+class Todo:
+    """Jobs that wait, in the order in which they were listed.
+
+    Attributes:
+        listed: Sources seen.
+        again: Of the jobs, how many had an entry that no longer fits.
+        lost: Reports, labels and facts that these entries had from tables.
+    """
+
+    def __init__(self, journal: Journal, storage: Storage, mark: str) -> None:
+        self._journal, self._storage, self._mark = journal, storage, mark
+        self._base = sqlite3.connect("", isolation_level=None)
+        self._base.executescript("CREATE TABLE jobs(n INTEGER PRIMARY KEY, job BLOB); BEGIN;")
+        self._count = 0
+        self.listed = 0
+        self.again = 0
+        self.lost = [0, 0, 0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._base.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def fill(self, list_jobs: Callable[[], Iterable[Job]], tell: Callable[[int], None]) -> None:
+        """Compare what is listed with the journal; stale entries are taken out of it.
+
+        Args:
+            list_jobs: Lists all sources; called a second time when images have to be made again
+                that other files had hidden as duplicates.
+            tell: Is told how many were listed.
+        """
+        dropped: set[str] = set()
+        for some in _in_batches(list_jobs()):
+            known = self._journal.known([job.name for job in some])
+            stale = []
+            for job in some:
+                entry = known.get(job.name)
+                if entry is None or self._is_stale(entry, job):
+                    self._add(job)
+                    if entry is not None:
+                        stale.append(job.name)
+                        dropped |= {entry.image_id} if entry.image_id else set()
+            self._forget(stale)
+            self.listed += len(some)
+            tell(self.listed)
+        hidden = set(self._journal.same_image(dropped))
+        if hidden:
+            self._journal.drop(hidden)
+            for job in list_jobs():
+                if job.name in hidden:
+                    self._add(job)
+
+    def _add(self, job: Job) -> None:
+        self._base.execute("INSERT INTO jobs(job) VALUES (?)", (pickle.dumps(job, -1),))
+        self._count += 1
+
+    def _forget(self, names: list[str]) -> None:
+        for name in names:
+            entry = self._journal.entry(name) or {}
+            self.again += "row" in entry and entry["mark"] != self._mark
+            for i, found in enumerate(entry.get("found", ())):
+                self.lost[i] += found is not None
+        if names:
+            self._journal.drop(names)
+
+    def _is_stale(self, known: Known, job: Job) -> bool:
+        if (known.size, known.stamp) != (job.source.size, job.source.stamp):
+            return True
+        if known.image_id is None:
+            return known.reason in WORTH_ANOTHER_TRY
+        if self._mark not in ("", known.mark):  # without a table, earlier ones still count
+            return True
+        return not self._storage.has(image_path(known.image_id))
+
+    def jobs(self) -> Iterator[Job]:
+        """The jobs, in order."""
+        for (job,) in self._base.execute("SELECT job FROM jobs ORDER BY n"):
+            yield pickle.loads(job)  # noqa: S301, written a moment ago by this process
+
+
+def _in_batches(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    rest = iter(jobs)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some
