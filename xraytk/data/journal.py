@@ -42,6 +42,13 @@ CREATE INDEX {base}.by_image ON files(image_id) WHERE image_id IS NOT NULL;
 CREATE INDEX {base}.by_patient ON files(patient) WHERE given <> '';
 CREATE INDEX {base}.by_pixels ON files(pixels, image_id) WHERE pixels IS NOT NULL;
 """
+_BEFORE_COPY = "PRAGMA fresh.journal_mode=OFF; PRAGMA fresh.synchronous=OFF; BEGIN;"
+_COPY = """
+INSERT INTO fresh.settings SELECT format, value, 1 FROM main.settings;
+INSERT INTO fresh.files SELECT * FROM main.files ORDER BY name;
+INSERT INTO fresh.entries SELECT * FROM main.entries ORDER BY name;
+COMMIT;
+"""
 _AT_ONCE = 500
 
 
@@ -282,13 +289,7 @@ class Journal:
                     self._base.close()
                     return
                 self._base.execute("ATTACH ? AS fresh", (str(temporary),))
-                self._base.executescript(
-                    "PRAGMA fresh.journal_mode=OFF; PRAGMA fresh.synchronous=OFF; BEGIN;"
-                    + _TABLES.format(base="fresh")
-                    + "INSERT INTO fresh.settings SELECT format, value, 1 FROM main.settings;"
-                    "INSERT INTO fresh.files SELECT * FROM main.files ORDER BY name;"
-                    "INSERT INTO fresh.entries SELECT * FROM main.entries ORDER BY name; COMMIT;"
-                )
+                self._base.executescript("".join((_BEFORE_COPY, _TABLES.format(base="fresh"), _COPY)))
                 self._base.close()
                 temporary.replace(self._path)
         finally:
