@@ -274,7 +274,7 @@ def test_zips_give_what_folders_give(archive: Path, key: Path, undisturbed: Path
 
 def test_a_single_file_is_a_source(archive: Path, key: Path, tmp_path: Path) -> None:
     result = ingest.run(IngestConfig(source=archive / "d0" / "im0", work=tmp_path, key=key, workers=-1))
-    assert (result.images, result.out) == (1, tmp_path / "ingest")
+    assert (result.images, result.out) == (1, str(tmp_path / "ingest"))
 
 
 def test_the_output_inside_the_source_is_not_read(archive: Path, key: Path, tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +32,7 @@ from xraytk.data.gather import PART, Gathered, write_tables
 from xraytk.data.journal import Journal, rank
 from xraytk.data.pool import each
 from xraytk.data.sheet import Lookup
-from xraytk.data.storage import Storage
+from xraytk.data.storage import Storage, is_url
 from xraytk.data.text import Facts, Labels, Report, read_labels, read_metadata, read_reports
 from xraytk.data.todo import Todo
 from xraytk.data.unit import Job, Options, Outcome, read_one
@@ -41,6 +43,9 @@ from xraytk.records import SPLITS
 
 FORMAT = 1
 SHEET_IMAGES = 64
+MEMORY_GB = 4.0
+"""That a worker may take for one file; the largest radiograph needs about 1.5."""
+_IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 
 REASONS = {
     **sources.REASONS,
@@ -58,9 +63,10 @@ class IngestConfig:
     """What to read, and how.
 
     Args:
-        source: A folder, a DICOM file, a picture, or a zip archive.
+        source: A folder, a DICOM file, a picture, an archive, or the URL of one (s3://...).
         work: The workspace.
-        out: Where to write; None is ``ingest`` in the workspace.
+        out: Folder or URL to write to; None is ``ingest`` in the workspace. The journal of a
+            remote one stays in the workspace.
         reports: CSV or JSONL of report texts.
         labels: CSV or JSONL of labels. A run without any table keeps what earlier runs' tables gave.
         metadata: CSV or JSONL of facts that pictures lack: patient, view, sex, age, split, spacing.
@@ -70,11 +76,14 @@ class IngestConfig:
         split: Shares of train, val and test.
         workers: Processes that read; 0 is one per processor. -1 reads in this process, which a
             broken file may then end.
+        engine: "local", or "ray": worker processes of a Ray cluster, which must reach source and
+            output under the same names.
+        address: Of the Ray cluster; "" takes $RAY_ADDRESS, or starts one on this machine.
     """
 
-    source: Path
+    source: str | Path
     work: Path = field(default_factory=default_work)
-    out: Path | None = None
+    out: str | Path | None = None
     reports: Path | None = None
     labels: Path | None = None
     metadata: Path | None = None
@@ -82,6 +91,8 @@ class IngestConfig:
     max_px: int = 1280
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
     workers: int = 0
+    engine: Literal["local", "ray"] = "local"
+    address: str = ""
 
     def __post_init__(self) -> None:
         """Check the values against each other."""
@@ -110,7 +121,7 @@ class IngestResult:
         reports_unmatched: Entries that do not.
         labels_matched: Entries of the labels table that belong to an image.
         labels_unmatched: Entries that do not.
-        out: The folder.
+        out: The folder, or its URL.
         contact_sheet: A picture of up to 64 images.
         seconds: Wall time.
     """
@@ -124,7 +135,7 @@ class IngestResult:
     reports_unmatched: int
     labels_matched: int
     labels_unmatched: int
-    out: Path
+    out: str
     contact_sheet: Path
     seconds: float
 
@@ -143,11 +154,9 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
         MachineError: If the disk is full or a folder cannot be written.
     """
     began = time.monotonic()
-    out = Workspace(config.work).ingest if config.out is None else config.out
-    if not os.path.exists(config.source):  # noqa: PTH110, unlike Path.exists it never raises
-        raise DataError("the source does not exist", todo="Check the path, and that its disk is mounted.")
-    if out.exists() and out.samefile(config.source):
-        raise UsageError("the source is the output folder", todo="Choose another folder with --out.")
+    place = _place_of(config)
+    out = place.folder
+    _check_source(config, out)
     if not os.path.exists(key_path(config.key)):  # noqa: PTH110
         progress.note(f"a new key is made at {key_path(config.key)}; keep it, hashed ids depend on it")
     key = load_key(config.key, outside=out)
@@ -157,25 +166,58 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
         "split": list(config.split),
         "key": hashed(key, "fingerprint", ""),
     }
-    storage = Storage(str(out))
     with folder_lock(out), contextlib.closing(Journal(out / "journal.sqlite", settings)) as journal:
         for folder in (out, (out / PART).parent):
             remove_leftovers(folder)
-        with _swept(out / "images"):
-            _read_all(config, storage, key, journal, tables, progress)
-        result = _finish(config, out, journal, tables, began, progress)
+        with _swept(place.storage):
+            _read_all(config, place.storage, key, journal, tables, progress)
+        result = _finish(config, place, journal, tables, began, progress)
         journal.finish()
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """Where results go, and the local folder of journal, lock and tables: one and the same, unless remote."""
+
+    storage: Storage
+    folder: Path
+
+    def finish(self) -> None:
+        """Bring the tables to where the images are."""
+        for path in sorted(self.folder.rglob("*")):
+            name = str(path.relative_to(self.folder))
+            if path.is_file() and path.suffix != ".sqlite" and not name.startswith((".", "images/")):
+                self.storage.upload(path, name)
+
+
+def _place_of(config: IngestConfig) -> _Output:
+    if config.out is None or not is_url(config.out):
+        folder = Workspace(config.work).ingest if config.out is None else Path(config.out)
+        return _Output(Storage(str(folder)), folder)
+    url = str(config.out).rstrip("/")
+    mark = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return _Output(Storage(url), config.work / "remote" / mark)
+
+
+def _check_source(config: IngestConfig, out: Path) -> None:
+    if is_url(config.source):
+        return
+    source = Path(config.source)
+    if not os.path.exists(source):  # noqa: PTH110, unlike Path.exists it never raises
+        raise DataError("the source does not exist", todo="Check the path, and that its disk is mounted.")
+    if out.exists() and out.samefile(source):
+        raise UsageError("the source is the output folder", todo="Choose another folder with --out.")
+
+
 @contextlib.contextmanager
-def _swept(folder: Path) -> Iterator[None]:
+def _swept(storage: Storage) -> Iterator[None]:
     """Leave no temporary image behind, whatever happens."""
-    remove_leftovers(folder)
+    storage.sweep("images")
     try:
         yield
     finally:
-        remove_leftovers(folder)
+        storage.sweep("images")
 
 
 def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> Tables:
@@ -241,7 +283,11 @@ def _engine(
 ) -> Generator[tuple[Job, Outcome | None], None, None]:
     """Hand the jobs to the workers."""
     late = Outcome(None, "timed-out")
-    return each(read, jobs, abs(config.workers), late=late, apart=config.workers != -1)
+    if config.engine == "ray":
+        from xraytk.data import cluster  # Ray is large, and an extra
+
+        return cluster.each(read, jobs, address=config.address or None, late=late, memory_gb=MEMORY_GB)
+    return each(read, jobs, abs(config.workers), late=late, apart=config.workers != -1, memory_gb=MEMORY_GB)
 
 
 def _list(config: IngestConfig, storage: Storage, key: bytes) -> Iterator[Job]:
@@ -250,8 +296,9 @@ def _list(config: IngestConfig, storage: Storage, key: bytes) -> Iterator[Job]:
     inputs = (config.reports, config.labels, config.metadata, key_path(config.key), storage.local)
     leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
     leave_out += [path for path in inputs if path is not None]
-    root = hashed(key, "root", str(config.source.resolve()))
-    for source in sources.list_sources(config.source, leave_out):
+    where = str(config.source) if is_url(config.source) else str(Path(config.source).resolve())
+    root = hashed(key, "root", where)
+    for source in sources.list_sources(Path(config.source), leave_out):
         yield Job(f"{root}/{hashed(key, 'source', source.name)}", source)
 
 
@@ -282,18 +329,19 @@ def _place(job: Job, row: dict[str, Any], storage: Storage, journal: Journal) ->
 
 
 def _finish(
-    config: IngestConfig, out: Path, journal: Journal, tables: Tables, began: float, progress: Progress
+    config: IngestConfig, place: _Output, journal: Journal, tables: Tables, began: float, progress: Progress
 ) -> IngestResult:
     """Write the tables, the summary and the contact sheet."""
+    out = place.folder
     with progress.task("tables", None, "rows"):
         made = write_tables(journal, out, config.split, tables.mark)
         sheet = out / "contact-sheet.png"
         images = _images(out)
         if made.images:
-            _write_contact_sheet(sheet, out, images)
+            _write_contact_sheet(sheet, place.storage, images)
         else:
             sheet.unlink(missing_ok=True)
-        _prune(out, images)
+        _prune(place.storage, images)
     result = IngestResult(
         images=made.images,
         rejected=made.rejected,
@@ -304,11 +352,12 @@ def _finish(
         reports_unmatched=_unmatched(tables.reports, made.found[0]) + tables.reports.ambiguous,
         labels_matched=made.found[1],
         labels_unmatched=_unmatched(tables.labels.table, made.found[1]),
-        out=out,
+        out=place.storage.root,
         contact_sheet=sheet,
         seconds=round(time.monotonic() - began, 2),
     )
     write_json(out / "summary.json", _summary(out, result, made))
+    place.finish()
     if not made.images:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in result.reasons.items())
         raise DataError(
@@ -403,22 +452,21 @@ def _note_what_to_mend(
         progress.note(f"{burned_in:,} images say that text is burned into their pixels; look at them")
 
 
-def _write_contact_sheet(path: Path, out: Path, images: pa.Table) -> None:
+def _write_contact_sheet(path: Path, storage: Storage, images: pa.Table) -> None:
     """Draw up to 64 images, evenly over the manifest."""
     places = np.linspace(0, len(images) - 1, min(SHEET_IMAGES, len(images))).round().astype(int)
     chosen = images.select(["image_id", "view"]).take(places).to_pylist()
-    tiles = [pictures.read_png(out / manifest.image_path(r["image_id"])) for r in chosen]
+    tiles = [pictures.decode_png(storage.read(manifest.image_path(r["image_id"]))) for r in chosen]
     captions = [f"{r['image_id']} {r['view']}" for r in chosen]
     pictures.write_png(path, pictures.montage(tiles, captions))
 
 
-def _prune(out: Path, images: pa.Table) -> None:
+def _prune(storage: Storage, images: pa.Table) -> None:
     """Remove images of earlier runs that no row of the manifest names any more."""
     ids = images["image_id"].to_numpy().astype("S16")  # sorted
-    for folder in (out / "images").glob("[0-9a-f][0-9a-f]"):
-        first, last = np.searchsorted(ids, [folder.name.encode(), f"{folder.name}g".encode()])
-        named = set(ids[first:last].tolist())
-        for path in folder.glob("*.png"):
-            ours = len(path.stem) == 16 and path.stem.startswith(folder.name)
-            if ours and path.stem.encode() not in named:
-                path.unlink()
+    for name in storage.names("images"):
+        stem = name.rpartition("/")[2].removesuffix(".png")
+        if name == manifest.image_path(stem) and _IMAGE_ID.fullmatch(stem):
+            at = np.searchsorted(ids, stem.encode())
+            if at == len(ids) or ids[at] != stem.encode():
+                storage.remove(name)

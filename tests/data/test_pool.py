@@ -135,3 +135,20 @@ def _alive(pid: int) -> bool:
 
 def _sleep() -> None:
     time.sleep(0.05)
+
+
+def _takes(gigabytes: float) -> str:
+    try:
+        return f"{len(bytearray(int(gigabytes * 2**30))) >> 20} MB"
+    except MemoryError:
+        return "too much"
+
+
+def test_an_item_that_wants_too_much_memory_gets_none() -> None:
+    made = dict(each(_takes, [0.1, 3.0, 0.2], 1, apart=True, memory_gb=1.0))
+    assert made == {0.1: "102 MB", 3.0: "too much", 0.2: "204 MB"}
+
+
+def test_one_worker_apart_is_another_process() -> None:
+    ((_, pid),) = each(_pid, [1], 1, apart=True)
+    assert pid != os.getpid()

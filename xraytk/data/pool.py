@@ -12,12 +12,14 @@ import functools
 import multiprocessing
 import multiprocessing.resource_tracker
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from xraytk.errors import MachineError
@@ -44,6 +46,7 @@ def each(
     limit_s: float = 120.0,
     late: O | None = None,
     apart: bool = False,
+    memory_gb: float = 0.0,
 ) -> Generator[tuple[I, O | None], None, None]:
     """Apply ``function`` to every item; pairs come in the order in which they are finished.
 
@@ -54,6 +57,8 @@ def each(
         limit_s: Seconds that a worker may take for one item; this process has no limit.
         late: What an item gives that took longer, twice.
         apart: Never work in this process, which an item may end.
+        memory_gb: Memory that a worker may take for one item, over what it has at its start; what
+            asks for more gets a MemoryError. 0 sets no limit.
 
     Yields:
         (item, result); the result is None when the item ended its worker twice, the second
@@ -69,7 +74,7 @@ def each(
     source = iter(items)
     while True:
         suspects: list[tuple[I, float]] = []
-        limited = functools.partial(_limited, function, limit_s)
+        limited = functools.partial(_limited, function, limit_s, memory_gb)
         yield from _until_broken(limited, source, count, count * _QUEUED_PER_WORKER, suspects)
         if not suspects:
             return
@@ -81,13 +86,24 @@ def each(
             yield from ((item, late if spent_s >= limit_s else None) for item, spent_s in lost)
 
 
-def _limited(function: Callable[[I], O], limit_s: float, item: I) -> O:
+def _limited(function: Callable[[I], O], limit_s: float, memory_gb: float, item: I) -> O:
     """Call a function; after ``limit_s`` the alarm ends this worker, whatever code it is in."""
+    limit_memory(memory_gb)
     signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         return function(item)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def limit_memory(gigabytes: float) -> None:
+    """Let this process take so much memory more than it has; 0 sets no limit."""
+    taken = Path("/proc/self/statm")  # Linux; elsewhere there is no limit
+    if gigabytes and taken.exists():
+        pages = int(taken.read_text().split()[0])
+        limit = pages * resource.getpagesize() + int(gigabytes * 2**30)
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (limit if most < 0 else min(limit, most), most))
 
 
 def _until_broken(

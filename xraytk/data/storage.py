@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xraytk.errors import MachineError
-from xraytk.files import atomic_write, explain_os_errors
+from xraytk.files import atomic_write, explain_os_errors, remove_leftovers
 
 
 def is_url(place: str | Path) -> bool:
@@ -115,6 +115,15 @@ class Storage:
         with self._remote() as (system, root):
             for path in system.find(f"{root}/{folder}"):
                 yield str(path)[len(root) + 1 :]
+
+    def sweep(self, folder: str) -> None:
+        """Remove what a killed process left under temporary names in a folder."""
+        if self.local is not None:
+            remove_leftovers(self.local / folder)
+            return
+        with self._remote() as (system, root):
+            for path in system.glob(f"{root}/{folder}/.tmp-*"):
+                system.rm_file(path)
 
     def upload(self, path: Path, name: str) -> None:
         """Copy a local file to remote storage; nothing to do where it is written in place."""
