@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from xraytk.data import pictures
 from xraytk.errors import DataError
@@ -44,3 +47,26 @@ def test_polygons_are_drawn_where_they_lie() -> None:
     drawn = pictures.draw_polygons(np.zeros((40, 40), np.uint16), [square])
     assert drawn[10, 20, 1] > 150 > drawn[10, 20, 0]
     assert drawn[20, 20].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (37, 53)])
+def test_every_reader_reads_our_png(kind: type, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, np.iinfo(kind).max + 1, shape).astype(kind)
+    data = pictures.encode_png(image)
+    assert np.array_equal(pictures.decode_png(data), image)
+    assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), image)
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.load()
+        assert np.array_equal(np.asarray(opened).astype(kind), image)
+
+
+def test_values_are_mapped_alike_with_and_without_opencvs_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for kind, size in ((np.uint8, 256), (np.uint16, 65536)):
+        image = rng.integers(0, size, (70, 33)).astype(kind)
+        table = rng.integers(0, 65536, size).astype(np.uint16)
+        for wide in (pictures._has_wide_tables(), False):
+            monkeypatch.setattr(pictures, "_WIDE_TABLES", wide)
+            assert np.array_equal(pictures.map_values(table, image), table[image])

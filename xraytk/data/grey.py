@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from xraytk.data.pictures import map_values
 from xraytk.data.refused import Refused
 
 Table = NDArray[np.float64]
@@ -60,7 +61,7 @@ def to_grey(raw: NDArray[Any], ds: Dataset) -> tuple[NDArray[np.uint16], str]:
         grey = 1 - grey
     grey[padding] = 0
     table = np.rint(grey * 65535).astype(np.uint16)
-    return np.take(table, raw), voi
+    return map_values(table, raw), voi
 
 
 def stored_values(allocated: int, ds: Dataset) -> Table:

@@ -5,6 +5,8 @@ PNG is used wherever a person may want to look: every viewer opens it, and it ho
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import cv2
 import imagecodecs
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from xraytk.errors import DataError
@@ -25,10 +28,63 @@ FLAG_BGR = (60, 60, 255)
 
 def encode_png(image: NDArray[Any]) -> bytes:
     """Encode (H, W) or (H, W, 3) BGR, uint8 or uint16, as PNG; the same bytes every time."""
+    if image.ndim == 2:
+        return _encode_grey(image)
     fine, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not fine:
         raise ValueError("OpenCV could not encode the image as PNG")
     return bytes(data.tobytes())
+
+
+def _encode_grey(image: Gray) -> bytes:
+    """Encode with the filter "up" on every row and ISA-L's fastest level.
+
+    OpenCV's encoder takes ten times as long for the same size, most of it in zlib.
+
+    Source:
+        PNG specification (ISO/IEC 15948) 5, 9.2.
+    """
+    rows = image.astype(image.dtype.newbyteorder(">")).view(np.uint8).reshape(image.shape[0], -1)
+    lines = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    lines[:, 0] = 2
+    lines[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
+    height, width = image.shape
+    header = struct.pack(">IIBBBBB", width, height, 8 * image.itemsize, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", isal_zlib.compress(lines.tobytes(), 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def map_values(table: NDArray[np.uint16], image: NDArray[Any]) -> NDArray[np.uint16]:
+    """``table[image]``, fast.
+
+    Args:
+        table: (256,) for uint8, (65536,) for uint16.
+        image: (H, W) uint8 or uint16.
+
+    Returns:
+        (H, W) uint16.
+    """
+    if _WIDE_TABLES and image.dtype == np.uint16:
+        return np.asarray(cv2.LUT(image, table), np.uint16)
+    out = np.empty(image.shape, np.uint16)
+    for top in range(0, len(image), 32):  # rows that stay in the cache
+        np.take(table, image[top : top + 32], out=out[top : top + 32], mode="clip")
+    return out
+
+
+def _has_wide_tables() -> bool:
+    """Whether this OpenCV maps 16-bit values, as versions from 5 on do."""
+    try:
+        return bool(cv2.LUT(np.array([[65535]], np.uint16), np.arange(65536, dtype=np.uint16))[0, 0] == 65535)
+    except cv2.error:
+        return False
+
+
+_WIDE_TABLES = _has_wide_tables()
 
 
 def decode_png(data: bytes) -> Gray:
