@@ -158,9 +158,9 @@ def sections_of(text: str) -> tuple[str, str]:
         text: As written, with its headings in capitals.
     """
     marks = list(_HEADING.finditer(text))
-    ends = [m.start() for m in marks[1:]] + [len(text)]
+    ends = [*(m.start() for m in marks), len(text)][1:]
     sections: dict[str, str] = {}
-    for mark, end in zip(marks, ends, strict=True):
+    for mark, end in zip(marks, ends, strict=False):
         name = mark[1].strip()
         which = "findings" if name.startswith("FINDING") else ""
         which = "impression" if name.startswith(("IMPRESSION", "CONCLUSION")) else which

@@ -41,7 +41,7 @@ FINDINGS = (
 CLASSES = ("Lung Opacity", "No Lung Opacity / Not Normal", "Normal")
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 _TRAIN_VAL = (7 / 8, 1 / 8, 0.0)
-_FACTS = ("Image Index", "Patient ID", "View Position", ("Patient Gender", "Patient Sex"), "Patient Age")
+_FACTS = ("View Position", ("Patient Gender", "Patient Sex"), "Patient Age")
 _SIZES = (
     ("OriginalImage[Width", "OriginalImageWidth"),
     ("Height]", "OriginalImageHeight"),
@@ -113,7 +113,9 @@ def _nih_facts(
     main: Path, key: bytes, part_of: Mapping[str, str], counts: Counts
 ) -> Iterator[tuple[str, str, Facts]]:
     patient_hash, study_hash = hasher(key, "patient", "nih"), hasher(key, "study", "nih")
-    for image, raw, view, sex, age, *sizes in rows_of(main, _FACTS, counts, _SIZES):
+    for image, raw, view, sex, age, *sizes in rows_of(
+        main, ["Image Index", "Patient ID"], counts, [*_FACTS, *_SIZES]
+    ):
         patient = str(int(raw)) if raw.isdecimal() else _patient_number(image)
         if not image or not patient:
             counts["rows left out: they name no image or no patient"] += 1
@@ -218,7 +220,7 @@ def _rsna_labels(
 ) -> Iterator[tuple[str, str, Mapping[str, float]]]:
     """One of three classes an image; without their table, lung opacity or none."""
     rows = [] if classes is None else rows_of(classes, ["patientId", "class"], counts)
-    class_of = {image: name for image, name in rows}
+    class_of = {image: name for image, name, *_ in rows}
     known = {name: {other: float(other == name) for other in CLASSES} for name in CLASSES}
     seen = set()
     for image, target in rows_of(main, ["patientId", "Target"], counts):

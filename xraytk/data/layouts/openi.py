@@ -25,9 +25,9 @@ OPENI = PublicSet(
     "openi.nlm.nih.gov/faq#collection",
     {"indiana_reports.csv": ("uid", "MeSH", "findings", "impression")},
 )
-_XML_FOLDERS = ("NLMCXR_reports/ecgen-radiology", "ecgen-radiology", "NLMCXR_reports", "reports", ".")
 _XML_NAME = re.compile(r"\d{1,6}\.xml")
 _MAX_XML_BYTES = 1 << 20
+_TRIES = 20
 _UNKNOWN = ("no indexing", "technical quality of image unsatisfactory")
 _MAX_NAME = 64
 _IMAGE_ID = re.compile(r"CXR(\d+)_(?:\1_)?(.+)")
@@ -51,19 +51,17 @@ class _Study:
 
 
 def xml_folder(index: Index) -> Path | None:
-    """The folder of the XML reports, if there is one."""
-    places = (index.folder / name for name in _XML_FOLDERS)
-    return next((place for place in places if _xml_files(place, most=1)), None)
+    """The folder of the XML reports, if there is one: of its first files one is a report."""
+    xml = [path for name, path in index.files.items() if _XML_NAME.fullmatch(name)]
+    for folder in dict.fromkeys(path.parent for path in xml):
+        if any(_parse(path) for path in _xml_files(folder)[:_TRIES]):
+            return folder
+    return None
 
 
-def _xml_files(folder: Path, most: int | None = None) -> list[Path]:
-    files: list[Path] = []
+def _xml_files(folder: Path) -> list[Path]:
     try:
-        for path in folder.iterdir():
-            if _XML_NAME.fullmatch(path.name):
-                files.append(path)
-                if len(files) == most:
-                    break
+        files = [path for path in folder.iterdir() if _XML_NAME.fullmatch(path.name)]
     except OSError:
         return []
     return sorted(files, key=lambda p: int(p.stem))
@@ -131,6 +129,8 @@ def _parse(path: Path) -> _Study | None:
             return None
         root = ET.fromstring(data)  # noqa: S314, without entities it cannot grow
     except (OSError, ET.ParseError, ValueError):
+        return None
+    if root.tag != "eCitation":
         return None
     texts = {e.get("Label", "").upper(): e.text or "" for e in root.iter("AbstractText")}
     uid = next((e.get("id", "") for e in root.iter("uId")), "") or f"CXR{path.stem}"
