@@ -7,6 +7,7 @@ import pytest
 
 from xraytk.data.layouts import LAYOUTS, SETS, Box, boxes_on, detect_layout, read_layout
 from xraytk.data.layouts.cells import age_of, report_of, view_of
+from xraytk.data.layouts.layout import Named
 from xraytk.data.layouts.tables import index_of, rows_of
 from xraytk.errors import DataError, UsageError
 
@@ -96,6 +97,13 @@ def test_boxes_move_with_the_image() -> None:
         Box("a", 0, 25, 100, 50, "R1", (50, 400)),
         Box("b", 100, 5, 400, 10, "", (50, 400)),
     )
+
+
+def test_labels_that_are_named_are_as_a_dictionary() -> None:
+    labels = Named(dict.fromkeys(("a", "b", "c")), ["b", "z"])
+    assert labels == {"a": 0.0, "b": 1.0, "c": 0.0} == dict(labels)
+    assert "z" not in labels
+    assert labels.get("b") == 1.0
 
 
 def test_cells() -> None:

@@ -6,7 +6,6 @@ import functools
 import math
 import re
 from collections.abc import Callable, Sequence
-from pathlib import PurePosixPath
 
 from xraytk.data.deid import hashed
 from xraytk.data.layouts.layout import Box, Counts
@@ -88,12 +87,15 @@ def hasher(key: bytes, kind: str, public: str) -> Callable[[str], str]:
 def file_key(cell: str, parts: int = 0) -> str:
     """A path or name as a "file" key: canonical, its last ``parts`` parts (0: all)."""
     plain = canonical_path(cell)
-    return "/".join(PurePosixPath(plain).parts[-parts:]) if parts else plain
+    return "/".join(plain.split("/")[-parts:]) if parts else plain
 
 
 def tidy(text: str) -> str:
     """One line, without control characters and doubled blanks."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return " ".join("".join(c if c.isprintable() else " " for c in line).split())
 
 
 def report_of(*parts: str) -> Report:
@@ -103,7 +105,8 @@ def report_of(*parts: str) -> Report:
         parts: Sections in their order; each is ended by a full stop when another follows.
     """
     sections = [s for s in map(tidy, parts) if s and s.casefold() not in ("nan", "none")]
-    zh = language_of("".join(sections)) == "zh"
+    whole = "".join(sections)
+    zh = not whole.isascii() and language_of(whole) == "zh"
     stop, gap = ("。", "") if zh else (".", " ")
     ended = [s if s[-1] in ".。!?！？;；:" else s + stop for s in sections[:-1]]
     text = gap.join([*ended, *sections[-1:]])

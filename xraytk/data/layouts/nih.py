@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xraytk.data.deid import split_of
 from xraytk.data.layouts.cells import age_of, box_of, corners, file_key, hasher, number_of, sex_of, view_of
-from xraytk.data.layouts.layout import Box, Counts, Draft, nothing
+from xraytk.data.layouts.layout import Box, Counts, Draft, Named, nothing
 from xraytk.data.layouts.tables import Index, PublicSet, opened, rows_of
 from xraytk.data.text import Facts
 from xraytk.errors import DataError
@@ -139,15 +139,15 @@ def _nih_facts(
 
 def _nih_labels(main: Path, counts: Counts) -> Iterator[tuple[str, str, Mapping[str, float]]]:
     """Every finding that is not named is absent."""
-    allowed = {*FINDINGS, "No Finding"}
-    known: dict[str, dict[str, float]] = {}
+    everything = dict.fromkeys(sorted((*FINDINGS, "No Finding")))
+    known: dict[str, Named] = {}
     for image, cell in rows_of(main, ["Image Index", "Finding Labels"], counts):
         there = {name.strip() for name in cell.split("|")} - {""}
-        if odd := len(there - allowed):
+        if odd := len(there - everything.keys()):
             counts["findings left out: they are none of the 14"] += odd
-        if image and there & allowed:
+        if image and there & everything.keys():
             if cell not in known:
-                known[cell] = {name: float(name in there) for name in sorted(allowed)}
+                known[cell] = Named(everything, there)
             yield "file", file_key(image), known[cell]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from xraytk.data.layouts.cells import file_key, hasher, report_of, tidy, view_of
-from xraytk.data.layouts.layout import Counts, Draft
+from xraytk.data.layouts.layout import Counts, Draft, Named
 from xraytk.data.layouts.tables import Index, PublicSet, rows_of
 from xraytk.data.text import Facts, Report
 from xraytk.errors import DataError
@@ -188,12 +188,10 @@ def _facts(
 
 def _labels(studies: Iterator[_Study], names: list[str]) -> Iterator[tuple[str, str, Mapping[str, float]]]:
     """A heading that a study does not have is absent."""
-    known: dict[frozenset[str], dict[str, float]] = {}
+    everything = dict.fromkeys(names)
     for study in studies:
         if study.terms:
-            if study.terms not in known:
-                known[study.terms] = {name: float(name in study.terms) for name in names}
-            yield "study", f"openi:{study.number}", known[study.terms]
+            yield "study", f"openi:{study.number}", Named(everything, study.terms)
 
 
 def _reports(studies: Iterator[_Study]) -> Iterator[tuple[str, str, Report]]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from xraytk.data.layouts.cells import OLDEST, file_key, hasher, number_of, sex_of, tidy, view_of
-from xraytk.data.layouts.layout import Counts, Draft
+from xraytk.data.layouts.layout import Counts, Draft, Named
 from xraytk.data.layouts.tables import Index, PublicSet, rows_of
 from xraytk.data.text import Facts, Report
 
@@ -117,17 +117,16 @@ def _labels(
     main: Path, names: Collection[str], counts: Counts
 ) -> Iterator[tuple[str, str, Mapping[str, float]]]:
     """A label that is not named is absent, but for "unchanged", which says nothing of the others."""
-    known: dict[str, dict[str, float]] = {}
+    everything = dict.fromkeys(names)
+    known: dict[str, Mapping[str, float]] = {}
     for image, cell in rows_of(main, ["ImageID", "Labels"], counts):
         there = _labels_in(cell)
         if "exclude" in there:
             counts["images without labels: the set says exclude"] += 1
             continue
         if cell not in known:
-            if "unchanged" in there:
-                known[cell] = {name: 1.0 for name in names if name in there}
-            else:
-                known[cell] = {name: float(name in there) for name in names} if there else {}
+            here = dict.fromkeys(n for n in names if n in there)
+            known[cell] = Named(here if "unchanged" in there or not there else everything, here)
         if image and known[cell]:
             yield "file", file_key(image), known[cell]
 
