@@ -46,10 +46,11 @@ _CJK_LETTERS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report in up to two languages; "" where there is none."""
+    """A report in English, Chinese or Spanish; "" where there is none."""
 
     en: str = field(default="", repr=False)
     zh: str = field(default="", repr=False)
+    es: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ class Facts:
         age_years: Years.
         split: "train", "val", "test".
         spacing_mm: (row, column).
+        spacing_of: (height, width) of the picture that the spacing is of; None is the file itself.
+        study_hash: Keyed hash of the study.
+        modality: "CR", "DX".
     """
 
     patient_hash: str = ""
@@ -88,6 +92,9 @@ class Facts:
     age_years: float | None = None
     split: str = ""
     spacing_mm: tuple[float, float] | None = None
+    spacing_of: tuple[int, int] | None = None
+    study_hash: str = ""
+    modality: str = ""
 
 
 def language_of(text: str) -> str:
