@@ -35,7 +35,6 @@ from xraytk.data.dicom_write import write_dx
 from xraytk.data.entries import Tables, entry_of
 from xraytk.data.sheet import Lookup
 from xraytk.data.storage import Storage
-from xraytk.data.text import Labels
 
 SYNTAXES = {
     "uncompressed": "explicit",
@@ -46,7 +45,7 @@ SYNTAXES = {
     "HTJ2K": "htjpeg2000",
 }
 KEY = bytes(32)
-TABLES = Tables(Lookup((), KEY), Labels(Lookup((), KEY), (), 0, 0), Lookup((), KEY), "")
+TABLES = Tables(Lookup((), KEY), Lookup((), KEY), Lookup((), KEY), Lookup((), KEY))
 
 
 def picture(height: int = 3000, width: int = 2500) -> np.ndarray[Any, np.dtype[np.uint16]]:

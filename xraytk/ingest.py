@@ -15,10 +15,10 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +30,11 @@ from xraytk.data.deid import hashed, key_path, load_key
 from xraytk.data.entries import Tables, entry_of
 from xraytk.data.gather import PART, Gathered, write_tables
 from xraytk.data.journal import Journal, rank
+from xraytk.data.layouts import SETS, Box, Layout, detect_layout, read_layout
 from xraytk.data.pool import each
 from xraytk.data.sheet import Lookup
 from xraytk.data.storage import Storage, is_url
-from xraytk.data.text import Facts, Labels, Report, read_labels, read_metadata, read_reports
+from xraytk.data.text import Facts, Report, read_labels, read_metadata, read_reports
 from xraytk.data.todo import Todo
 from xraytk.data.unit import Job, Options, Outcome, read_one
 from xraytk.errors import DataError, UsageError
@@ -69,6 +70,8 @@ class IngestConfig:
             remote one stays in the workspace.
         reports: CSV or JSONL of report texts.
         labels: CSV or JSONL of labels. A run without any table keeps what earlier runs' tables gave.
+        layout: A public data set whose tables lie in the source: a row of `layouts.LAYOUTS`, or
+            "package.module:function". The three tables here count more than the set's own.
         metadata: CSV or JSONL of facts that pictures lack: patient, view, sex, age, split, spacing.
             What it says counts more than a DICOM header.
         key: File with the key of the hashes; None takes $XRAYTK_KEY, or the user's own.
@@ -86,6 +89,7 @@ class IngestConfig:
     out: str | Path | None = None
     reports: Path | None = None
     labels: Path | None = None
+    layout: str = ""
     metadata: Path | None = None
     key: Path | None = None
     max_px: int = 1280
@@ -160,7 +164,7 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
     if not os.path.exists(key_path(config.key)):  # noqa: PTH110
         progress.note(f"a new key is made at {key_path(config.key)}; keep it, hashed ids depend on it")
     key = load_key(config.key, outside=out)
-    tables = _read_tables(config, key, progress)
+    tables, layout = _read_tables(config, key, progress)
     settings = {
         "max_px": config.max_px,
         "split": list(config.split),
@@ -170,7 +174,7 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
         for folder in (out, (out / PART).parent):
             remove_leftovers(folder)
         with _swept(place.storage):
-            _read_all(config, place.storage, key, journal, tables, progress)
+            _read_all(config, place.storage, key, journal, tables, layout, progress)
         result = _finish(config, place, journal, tables, began, progress)
         journal.finish()
     return result
@@ -220,41 +224,57 @@ def _swept(storage: Storage) -> Iterator[None]:
         storage.sweep("images")
 
 
-def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> Tables:
-    reports: Lookup[Report] = Lookup((), key)
-    labels = Labels(Lookup((), key), (), 0, 0)
-    metadata: Lookup[Facts] = Lookup((), key)
-    marks = []
+def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> tuple[Tables, Layout | None]:
+    """The user's tables; what they do not say, the layout does."""
+    layout = read_layout(config.layout, Path(config.source), key) if config.layout else None
+    for note in layout.notes if layout else ():
+        progress.note(f"{config.layout}: {note}")
+    reports: Lookup[Report] = Lookup(layout.reports if layout else (), key)
+    labels: Lookup[Mapping[str, float]] = Lookup(layout.labels if layout else (), key)
+    metadata: Lookup[Facts] = Lookup(layout.metadata if layout else (), key)
+    boxes: Lookup[tuple[Box, ...]] = Lookup(layout.boxes if layout else (), key)
     if config.reports is not None:
         reports = read_reports(config.reports, key)
-        marks.append(f"reports {sha256_of(config.reports)}")
     if config.labels is not None:
-        labels = read_labels(config.labels, key)
-        marks.append(f"labels {sha256_of(config.labels)}")
-        progress.note(f"labels: {len(labels.names):,} labels, {labels.ignored:,} other columns left out")
-        if labels.uncertain:
-            progress.note(f"labels: {labels.uncertain:,} uncertain values left out")
+        read = read_labels(config.labels, key)
+        progress.note(f"labels: {len(read.names):,} labels, {read.ignored:,} other columns left out")
+        if read.uncertain:
+            progress.note(f"labels: {read.uncertain:,} uncertain values left out")
+        labels = cast(Lookup[Mapping[str, float]], read.table)
     if config.metadata is not None:
         metadata = read_metadata(config.metadata, key)
-        marks.append(f"metadata {sha256_of(config.metadata)}")
     for name, ambiguous in (
         ("reports", reports.ambiguous),
-        ("labels", labels.table.ambiguous),
+        ("labels", labels.ambiguous),
         ("metadata", metadata.ambiguous),
     ):
         if ambiguous:
             progress.note(f"{name}: {ambiguous:,} keys left out, their rows contradict each other")
+    marks = [f"layout {config.layout} {sha256_of(path)}" for path in layout.tables] if layout else []
+    marks += [
+        f"{name} {sha256_of(path)}"
+        for name in ("reports", "labels", "metadata")
+        if (path := getattr(config, name)) is not None
+    ]
+    if not marks and not is_url(config.source) and (guess := detect_layout(Path(config.source))):
+        progress.note(f"this looks like {SETS[guess].title}: --layout {guess} brings its labels and splits")
     mark = hashed(key, "tables", ", ".join(marks)) if marks else ""
-    return Tables(reports, labels, metadata, mark)
+    return Tables(reports, labels, metadata, boxes, mark), layout
 
 
 def _read_all(
-    config: IngestConfig, storage: Storage, key: bytes, journal: Journal, tables: Tables, progress: Progress
+    config: IngestConfig,
+    storage: Storage,
+    key: bytes,
+    journal: Journal,
+    tables: Tables,
+    layout: Layout | None,
+    progress: Progress,
 ) -> None:
     """Bring the journal up to date with the source."""
     with Todo(journal, storage, tables.mark) as todo:
         with progress.task("list", None, "files") as task:
-            todo.fill(lambda: _list(config, storage, key), task.update)
+            todo.fill(lambda: _list(config, storage, key, layout), task.update)
         for note in _notes_on_earlier(config, journal, todo, tables.mark):
             progress.note(note)
         before = todo.listed - len(todo)
@@ -290,16 +310,19 @@ def _engine(
     return each(read, jobs, abs(config.workers), late=late, apart=config.workers != -1, memory_gb=MEMORY_GB)
 
 
-def _list(config: IngestConfig, storage: Storage, key: bytes) -> Iterator[Job]:
+def _list(config: IngestConfig, storage: Storage, key: bytes, layout: Layout | None) -> Iterator[Job]:
     """All sources, under keyed names."""
     work = Workspace(config.work)
     inputs = (config.reports, config.labels, config.metadata, key_path(config.key), storage.local)
     leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
     leave_out += [path for path in inputs if path is not None]
+    leave_out += layout.tables if layout else ()
+    endings = layout.endings if layout else ()
     where = str(config.source) if is_url(config.source) else str(Path(config.source).resolve())
     root = hashed(key, "root", where)
     for source in sources.list_sources(Path(config.source), leave_out):
-        yield Job(f"{root}/{hashed(key, 'source', source.name)}", source)
+        if not source.name.lower().endswith(endings):
+            yield Job(f"{root}/{hashed(key, 'source', source.name)}", source)
 
 
 def _notes_on_earlier(config: IngestConfig, journal: Journal, todo: Todo, mark: str) -> list[str]:
@@ -351,7 +374,7 @@ def _finish(
         reports_matched=made.found[0],
         reports_unmatched=_unmatched(tables.reports, made.found[0]) + tables.reports.ambiguous,
         labels_matched=made.found[1],
-        labels_unmatched=_unmatched(tables.labels.table, made.found[1]),
+        labels_unmatched=_unmatched(tables.labels, made.found[1]),
         out=place.storage.root,
         contact_sheet=sheet,
         seconds=round(time.monotonic() - began, 2),

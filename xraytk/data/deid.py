@@ -6,7 +6,6 @@ guessed patient id against them, and with it the same patient keeps the same id 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import re
@@ -120,7 +119,7 @@ def hashed(key: bytes, kind: str, value: str) -> str:
         The first 16 hexadecimal digits of HMAC-SHA256(key, "kind:value").
     """
     message = f"{kind}:{value}".encode("utf-8", "surrogatepass")
-    return hmac.new(key, message, hashlib.sha256).hexdigest()[:16]
+    return hmac.digest(key, message, "sha256").hex()[:16]
 
 
 def split_of(patient_hash: str, shares: Sequence[float] = (0.8, 0.1, 0.1)) -> str:

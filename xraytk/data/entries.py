@@ -6,26 +6,30 @@ path.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from xraytk.data.deid import hashed
 from xraytk.data.journal import Entry
+from xraytk.data.layouts import Box, boxes_on
 from xraytk.data.manifest import image_path
 from xraytk.data.scrub import scrub
 from xraytk.data.sheet import Lookup, join_keys
-from xraytk.data.text import Facts, Labels, Report
+from xraytk.data.text import Facts, Report
 from xraytk.data.unit import Job, Outcome
+from xraytk.records import Identity
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The user's tables, and a hash that changes when one of them does; "" without any."""
+    """The user's tables or the layout's, and a hash that changes when one does; "" without any."""
 
     reports: Lookup[Report]
-    labels: Labels
+    labels: Lookup[Mapping[str, float]]
     metadata: Lookup[Facts]
-    mark: str
+    boxes: Lookup[tuple[Box, ...]]
+    mark: str = ""
 
 
 def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
@@ -49,19 +53,33 @@ def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
         return entry
     identity = outcome.radiograph.identity
     keys = join_keys(job.source.name, identity, key)
-    found = [t.find(keys) for t in (tables.reports, tables.labels.table, tables.metadata)]
-    facts = Facts() if found[2] is None else tables.metadata.values[found[2]]
+    number = tables.metadata.find(keys)
+    facts = Facts() if number is None else tables.metadata.values[number]
+    if facts.study_hash:  # a table may be keyed by a study that only another table tells of
+        keys = (*keys, facts.study_hash)
+    found = [tables.reports.find(keys), tables.labels.find(keys), number]
     entry["row"] = _row(outcome, facts, key, source_hash)
     entry |= {"mark": tables.mark, "found": found, "given": facts.split or outcome.radiograph.split}
     if found[0] is not None:
-        report = tables.reports.values[found[0]]
-        ids = (identity.patient_id, identity.accession, identity.study_uid, identity.sop_uid)
-        en, holes_en = scrub(report.en, (*identity.secrets, *ids))
-        zh, holes_zh = scrub(report.zh, (*identity.secrets, *ids))
-        entry |= {"en": en, "zh": zh, "scrubbed": holes_en + holes_zh}
+        entry |= _scrubbed(tables.reports.values[found[0]], identity)
     if found[1] is not None:
-        entry["labels"] = tables.labels.table.values[found[1]]
+        entry["labels"] = dict(tables.labels.values[found[1]])
+    drawn = tables.boxes.find(keys)
+    if drawn is not None:
+        boxes = boxes_on(tables.boxes.values[drawn], outcome.source_shape, outcome.shape)
+        entry["boxes"] = [[b.label, b.x0, b.y0, b.x1, b.y1, b.reader] for b in boxes]
     return entry
+
+
+def _scrubbed(report: Report, identity: Identity) -> Entry:
+    """A report's texts without what its study's header says of people, and what was replaced."""
+    ids = (identity.patient_id, identity.accession, identity.study_uid, identity.sop_uid)
+    texts: Entry = {}
+    holes = 0
+    for lang in ("en", "zh", "es"):
+        texts[lang], count = scrub(getattr(report, lang), (*identity.secrets, *ids))
+        holes += count
+    return {**texts, "scrubbed": holes}
 
 
 def _row(outcome: Outcome, facts: Facts, key: bytes, source_hash: str) -> dict[str, Any]:
@@ -77,20 +95,21 @@ def _row(outcome: Outcome, facts: Facts, key: bytes, source_hash: str) -> dict[s
     image_id = hashed(key, "image", sop)
     (height, width), (source_height, source_width) = outcome.shape, outcome.source_shape
     spacing = facts.spacing_mm or image.spacing_mm
+    spacing_height, spacing_width = facts.spacing_of or (source_height, source_width)
     return {
         "image_id": image_id,
         "source_sha256": outcome.sha256,
         "patient_hash": facts.patient_hash or hashed(key, "patient", who),
-        "study_hash": hashed(key, "study", study or f"image:{sop}"),
+        "study_hash": facts.study_hash or hashed(key, "study", study or f"image:{sop}"),
         "path": image_path(image_id),
         "width": width,
         "height": height,
         "source_width": source_width,
         "source_height": source_height,
-        "spacing_x_mm": spacing[1] * source_width / width if spacing else None,
-        "spacing_y_mm": spacing[0] * source_height / height if spacing else None,
+        "spacing_x_mm": spacing[1] * spacing_width / width if spacing else None,
+        "spacing_y_mm": spacing[0] * spacing_height / height if spacing else None,
         "bits_stored": image.bits_stored,
-        "modality": image.modality,
+        "modality": facts.modality or image.modality,
         "view": facts.view or image.view,
         "syntax": image.syntax,
         "photometric": image.photometric,

@@ -44,7 +44,7 @@ class Gathered:
 
 
 def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str) -> Gathered:
-    """Write manifest, rejected table, reports and labels.
+    """Write manifest, rejected table, reports, labels and boxes.
 
     Args:
         journal: The entries.
@@ -72,6 +72,7 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
                 ("images", PART, manifest.MANIFEST),
                 ("reports", "reports.parquet", manifest.REPORTS),
                 ("labels", "labels.parquet", manifest.LABELS),
+                ("boxes", "boxes.parquet", manifest.BOXES),
                 ("rejected", "rejected.parquet", manifest.REJECTED),
             )
         }
@@ -106,8 +107,12 @@ def _image_row(entry: Entry, journal: Journal, shares: Sequence[float]) -> dict[
 
 def _write_texts(entry: Entry, writers: dict[str, manifest.TableWriter]) -> None:
     image_id = entry["row"]["image_id"]
-    if entry.get("en") or entry.get("zh"):
-        writers["reports"].add({"image_id": image_id, "en": entry["en"] or None, "zh": entry["zh"] or None})
+    texts = {lang: entry.get(lang) or None for lang in ("en", "zh", "es")}
+    if any(texts.values()):
+        writers["reports"].add({"image_id": image_id, **texts})
+    for label, x0, y0, x1, y1, reader in entry.get("boxes", ()):
+        edges = {"x0": x0, "y0": y0, "x1": x1, "y1": y1}
+        writers["boxes"].add({"image_id": image_id, "label": label, **edges, "reader": reader or None})
     for label, value in sorted(entry.get("labels", {}).items()):
         writers["labels"].add({"image_id": image_id, "label": label, "value": value})
 

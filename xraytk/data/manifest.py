@@ -63,12 +63,25 @@ REJECTED = pa.schema(
 )
 
 REPORTS = pa.schema(
-    [("image_id", pa.string()), ("en", pa.string()), ("zh", pa.string())],
+    [("image_id", pa.string()), ("en", pa.string()), ("zh", pa.string()), ("es", pa.string())],
     metadata={"xraytk.format": str(FORMAT)},
 )
 
 LABELS = pa.schema(  # long form: one row a known label
     [("image_id", pa.string()), ("label", pa.string()), ("value", pa.float32())],
+    metadata={"xraytk.format": str(FORMAT)},
+)
+
+BOXES = pa.schema(  # rectangles that readers drew around findings
+    [
+        ("image_id", pa.string()),
+        ("label", pa.string()),
+        ("x0", pa.float32()),  # edges, in pixels of the PNG
+        ("y0", pa.float32()),
+        ("x1", pa.float32()),
+        ("y1", pa.float32()),
+        ("reader", pa.string()),  # the set's code; null when it names nobody
+    ],
     metadata={"xraytk.format": str(FORMAT)},
 )
 
