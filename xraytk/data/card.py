@@ -200,7 +200,7 @@ def _syntax_name(value: str) -> object:
 
 def _origin(found: Mapping[str, Any], fewest: int) -> Html:
     known = found["with_spacing"]
-    spacing = None if known is None else {"known": known, "": found["images"] - known}
+    spacing = None if known is None else {"known": known, "not known": found["images"] - known}
     sides = found["source_long_side_px"]
     side_chart = NOT_RECORDED
     if sides:
@@ -208,9 +208,11 @@ def _origin(found: Mapping[str, Any], fewest: int) -> Html:
         steps = [*range(low, high + 1, SIDE_STEP_PX)]
         counts = {"": [sides.get(str(step), 0) for step in steps]}
         title = f"Images by long side before shrinking, in steps of {SIDE_STEP_PX} pixels"
-        side_chart = charts.histogram(title, [str(step) for step in steps], counts, "pixels", "images")
+        side_chart = charts.histogram(
+            title, [str(step) for step in steps], counts, "pixels, lower end of each step", "images"
+        )
     makers = found["manufacturer"], found["patients_by"]["manufacturer"]
-    return tag(
+    blocks = tag(
         "div",
         tally("Modality", found["modality"]),
         tally("View", found["view"]),
@@ -219,11 +221,11 @@ def _origin(found: Mapping[str, Any], fewest: int) -> Html:
         tally("Bits stored", _in_order(found["bits_stored"])),
         tally("Grey range chosen by", found["voi"], lambda v: _VOI.get(v, v)),
         tally("Photometric interpretation", found["photometric"]),
-        tally("Transfer syntax", found["syntax"], _syntax_name),
         block("Long side of the source", side_chart),
         tally("Pixel spacing", spacing),
         class_="grid",
     )
+    return joined([blocks, tally("Transfer syntax", found["syntax"], _syntax_name)])
 
 
 def _in_order(counts: Mapping[str, int] | None) -> dict[str, int] | None:

@@ -102,7 +102,7 @@ def by_patients(
     kept_back = hidden(patients, fewest)
     whole = sum(images.values())
     rows: list[tuple[object, ...]] = []
-    for value, count in images.items():
+    for value, count in sorted(images.items(), key=lambda pair: _place(pair, kept_back)):
         name = name_of(value) if value else _UNSTATED
         if value in kept_back:
             rows.append((name, kept_back[value], "hidden", "", ""))
@@ -112,6 +112,12 @@ def by_patients(
     if not rows:
         return block(title, tag("p", "None.", class_="soft"))
     return block(title, table(("", "patients", "images", "share", ""), rows, "bars"))
+
+
+def _place(pair: tuple[str, int], kept_back: Mapping[str, str]) -> tuple[bool, int, str]:
+    """Shown groups by size; hidden ones behind them by name, since their order tells something too."""
+    value, count = pair
+    return value in kept_back, 0 if value in kept_back else -count, value
 
 
 def people(summary: Mapping[str, Any], fewest: int = FEWEST) -> Html:

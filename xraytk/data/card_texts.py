@@ -12,6 +12,7 @@ from xraytk.records import SPLITS
 
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
 _MOST_LABELS = 200
+_COLOURS = (0, 2, 1)  # present stands out, absent does not
 
 
 def reports(found: Mapping[str, Any], images: int) -> Html:
@@ -84,7 +85,7 @@ def labels(found: Mapping[str, Any], images: int) -> Html:
             f"{doubt:,}",
             f"{max(images - yes - no - doubt, 0):,}",
         ]
-        row += [percent(yes, yes + no) if yes + no else "", bar(*parts)]
+        row += [percent(yes, yes + no) if yes + no else "", bar(*parts, colours=_COLOURS)]
         for place in places:
             split = found["by_split"][place]
             row.append(f"{split['positive'].get(name, 0):,} / {split['negative'].get(name, 0):,}")
@@ -102,9 +103,9 @@ def labels(found: Mapping[str, Any], images: int) -> Html:
             f"that did not: {found['unmatched'] or 0:,}."
         )
     wide = tag(
-        "div", table(head, rows, "bars"), class_="wide", tabindex="0", role="region", aria_label="Labels"
+        "div", table(head, rows, "labels"), class_="wide", tabindex="0", role="region", aria_label="Labels"
     )
-    key = legend(("present", "absent", "uncertain"))
+    key = legend(("present", "absent", "uncertain"), _COLOURS)
     return joined([key, wide, *(tag("p", note, class_="soft") for note in notes)])
 
 

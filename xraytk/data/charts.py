@@ -17,7 +17,7 @@ _COLOURS = ("var(--one)", "var(--two)", "var(--three)", "var(--four)")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 360, 190, 44, 34, 10
 
 STYLE = """
-svg.bar { display: block; width: 100%; min-width: 4em; height: .75em; margin-top: .45em }
+svg.bar { display: block; width: 100%; min-width: 2.5em; height: .75em; margin-top: .45em }
 svg.chart { width: 100%; max-width: 34em; height: auto; display: block }
 svg.chart text { font-size: 10.5px; fill: var(--soft) }
 svg, .key { print-color-adjust: exact; -webkit-print-color-adjust: exact }
@@ -25,23 +25,29 @@ svg, .key { print-color-adjust: exact; -webkit-print-color-adjust: exact }
 """
 
 
-def bar(*shares: float) -> Html:
-    """Draw a bar that fills its table cell: one part for each share of the whole, in [0, 1]."""
+def bar(*shares: float, colours: Sequence[int] = (0, 1, 2, 3)) -> Html:
+    """Draw a bar that fills its table cell: one part for each share of the whole, in [0, 1].
+
+    Args:
+        shares: Of the parts.
+        colours: Places in the palette.
+    """
     parts = [tag("rect", width=100, height=10, fill="var(--track)")]
     at = 0.0
-    for share, colour in zip(shares, _COLOURS, strict=False):
-        parts.append(tag("rect", x=_short(at), width=_short(100 * share), height=10, fill=colour))
+    for share, colour in zip(shares, colours, strict=False):
+        fill = _COLOURS[colour]
+        parts.append(tag("rect", x=_short(at), width=_short(100 * share), height=10, fill=fill))
         at += 100 * share
     return tag(
         "svg", *parts, class_="bar", viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true"
     )
 
 
-def legend(names: Sequence[str]) -> Html:
+def legend(names: Sequence[str], colours: Sequence[int] = (0, 1, 2, 3)) -> Html:
     """Name the colours of `bar` and `histogram`."""
     keys = []
-    for name, colour in zip(names, _COLOURS, strict=False):
-        square = tag("rect", width=10, height=10, fill=colour)
+    for name, colour in zip(names, colours, strict=False):
+        square = tag("rect", width=10, height=10, fill=_COLOURS[colour])
         keys += [tag("svg", square, class_="key", viewBox="0 0 10 10", aria_hidden="true"), name]
     return tag("p", *keys, class_="legend")
 
@@ -63,7 +69,7 @@ def histogram(
     """
     counts = np.array([list(values) for values in series.values()], np.int64).reshape(len(series), len(names))
     ticks = _ticks(int(counts.sum(0).max(initial=0)))
-    step = (_WIDTH - _LEFT - 6) / max(len(names), 1)
+    step = min((_WIDTH - _LEFT - 6) / max(len(names), 1), 52)
     parts = _axes(ticks, y_label, x_label)
     every = max(1, math.ceil(len(names) * 30 / (_WIDTH - _LEFT)))
     for i, name in enumerate(names):

@@ -26,7 +26,7 @@ from xraytk.records import SPLITS
 FORMAT = 1
 AGE_STEP, AGE_TOP = 5, 90
 """Years of an age group, and the age from which all are one group."""
-SIDE_STEP_PX = 500
+SIDE_STEP_PX = 250
 MOST_PER_PATIENT = 10
 
 _PLAIN = ("modality", "view", "syntax", "photometric", "voi", "bits_stored", "sex")

@@ -34,7 +34,7 @@ _STYLE = """
 * { box-sizing: border-box }
 body { font: 15px/1.5 system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif;
   margin: 2em auto; max-width: 75em; padding: 0 1em; color: var(--ink); background: var(--paper);
-  overflow-wrap: anywhere }
+  overflow-wrap: break-word }
 img { background: #000 }
 table { border-collapse: collapse }
 td, th { text-align: left; vertical-align: top; padding: .3em 1em .3em 0 }
