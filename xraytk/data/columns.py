@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from xraytk.data import manifest
 from xraytk.errors import DataError
 
-_NEEDED = ("image_id", "patient_hash", "split", "path")
 _MADE_BY = "xraytk ingest"
 
 Ints = NDArray[np.int64]
@@ -62,7 +61,7 @@ class Columns:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.names: set[str] = set(_NEEDED)
+        self.names: set[str] = set(manifest.MANIFEST.names)
         self.rows = 0
         self._files = sorted(folder.glob("*.parquet"))
         for number, file in enumerate(self._files):
@@ -70,17 +69,20 @@ class Columns:
                 part = pq.ParquetFile(file)
             except (pa.ArrowInvalid, OSError) as error:
                 raise broken(file, error) from None
-            self.names = set(part.schema_arrow.names) & (self.names if number else {*part.schema_arrow.names})
+            there = set(part.schema_arrow.names)
+            self.names = self.names & there if number else there
             self.rows += part.metadata.num_rows
 
     def read(self, name: str) -> pa.ChunkedArray | None:
-        """A column; None when the manifest has none of that name.
+        """A column; None when the manifest has none of that name."""
+        return self.needed(name) if name in self.names else None
+
+    def needed(self, name: str) -> pa.ChunkedArray:
+        """A column that every manifest has.
 
         Raises:
-            DataError: If it is one that every manifest has.
+            DataError: If this one has not.
         """
-        if name not in self.names and name not in _NEEDED:
-            return None
         if not self._files:
             return pa.chunked_array([pa.array([], pa.string())])
         return manifest.read_table(self._folder, manifest.MANIFEST, _MADE_BY, [name])[name]

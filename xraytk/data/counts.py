@@ -52,8 +52,7 @@ def summarise(folder: Path, run: Mapping[str, Any] | None = None) -> dict[str, A
     """
     said = _earlier(folder) if run is None else run
     columns = Columns(folder / "manifest")
-    patients, splits = columns.codes("patient_hash"), columns.codes("split")
-    assert patients is not None and splits is not None  # noqa: PT018, read() raises
+    patients, splits = (coded(columns.needed(name)) for name in ("patient_hash", "split"))
     studies = columns.codes("study_hash")
     reasons = _reasons(folder / "rejected.parquet")
     by_patient = np.bincount(patients.codes, minlength=1) if columns.rows else np.zeros(0, np.int64)
@@ -83,7 +82,7 @@ def summarise(folder: Path, run: Mapping[str, Any] | None = None) -> dict[str, A
         "patients_in_two_splits": sum(in_splits.values()) - len(patients.names),
         "reports": count_reports(folder / "reports.parquet", said.get("reports", {})),
         "labels": count_labels(
-            folder / "labels.parquet", columns.read("image_id"), splits, said.get("labels", {})
+            folder / "labels.parquet", columns.needed("image_id"), splits, said.get("labels", {})
         ),
         "boxes": count_boxes(folder / "boxes.parquet"),
         "seconds": said.get("seconds"),

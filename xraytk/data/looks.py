@@ -18,7 +18,7 @@ from xraytk.data.columns import Codes, Columns
 from xraytk.data.pictures import read_png, to_8bit
 from xraytk.errors import DataError
 
-SAMPLED, SHOWN, EXTREMES = 256, 48, 6
+SAMPLED, SHOWN, EXTREMES = 160, 48, 6
 """Images that are measured, shown on the sheet, and shown of each kind of outlier."""
 TILE_PX = 160
 GREY_BINS = 64
@@ -103,8 +103,7 @@ def look_at(folder: Path) -> Looks:
     sampled = evenly(places, SAMPLED)
     sheet = _by_view(views, places)
     wanted = np.unique(np.concatenate([sampled, sheet]).astype(np.int64))
-    names, paths = (columns.read(c) for c in ("image_id", "path"))
-    assert names is not None and paths is not None  # noqa: PT018, read() raises
+    names, paths = (columns.needed(name) for name in ("image_id", "path"))
     chosen = zip(wanted.tolist(), names.take(wanted).to_pylist(), paths.take(wanted).to_pylist(), strict=True)
     seen = {i: _look(folder, n, p, views.names[views.codes[i]] or "UNKNOWN") for i, n, p in chosen}
     return Looks(

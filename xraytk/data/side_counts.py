@@ -47,7 +47,8 @@ def count_reports(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
             if _UNITS.get(language) == "characters":
                 found = pc.utf8_length(text)
             else:
-                found = pc.count_substring_regex(text, r"\S+")
+                found = pc.list_value_length(pc.ascii_split_whitespace(text))
+                found = pc.if_else(pc.equal(pc.binary_length(text), 0), 0, found)
             whole = np.minimum(np.asarray(pc.drop_null(found), np.int64), _LONGEST)
             lengths[language] += np.bincount(whole, minlength=_LONGEST + 1)
     for found in lengths.values():
@@ -72,7 +73,7 @@ def _spread(lengths: NDArray[np.int64], unit: str) -> dict[str, Any]:
 
 
 def count_labels(
-    path: Path, image_ids: pa.ChunkedArray | None, splits: Codes, run: Mapping[str, Any]
+    path: Path, image_ids: pa.ChunkedArray, splits: Codes, run: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Count labels: positive (value above 0.5), negative (0 to 0.5), uncertain (anything else).
 
@@ -100,7 +101,7 @@ def count_labels(
         rows += batch.num_rows
         labels, images = (coded(pa.chunked_array([batch.column(c)])) for c in ("label", "image_id"))
         mine = np.array([names.setdefault(name, len(names)) for name in labels.names], np.int64)
-        row_of = np.asarray(pc.fill_null(pc.index_in(pa.array(images.names, pa.string()), image_ids), -1))
+        row_of = _places(images.names, image_ids)
         value = np.asarray(batch.column("value").cast(pa.float64()).to_numpy(zero_copy_only=False))
         kind = np.where(value > 0.5, 0, np.where(value >= 0, 1, 2))
         flat = (mine[labels.codes] * len(places) + split_of[row_of][images.codes]) * len(_KINDS) + kind
@@ -120,6 +121,19 @@ def count_labels(
             if counts[:, p].any() or place in SPLITS
         },
     }
+
+
+def _places(names: list[str], image_ids: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Rows of the manifest that have these ids, -1 where none has.
+
+    Only ids between the smallest and the largest are looked through: tables are mostly in one order.
+    """
+    wanted = pa.array(names, pa.string())
+    ends = pc.min_max(wanted)
+    near = pc.and_(pc.greater_equal(image_ids, ends["min"]), pc.less_equal(image_ids, ends["max"]))
+    rows = np.flatnonzero(np.asarray(near))
+    found = np.asarray(pc.fill_null(pc.index_in(wanted, image_ids.filter(near)), -1), np.int64)
+    return np.append(rows, -1)[found]
 
 
 def _named(names: list[str], counts: NDArray[np.int64]) -> dict[str, int]:
