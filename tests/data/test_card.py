@@ -125,7 +125,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_counts_are_those_of_the_tables(folder: Path) -> None:
-    found = counts.summarise(folder, {"reports": {"matched": 3, "unmatched": 1}, "seconds": 2.5})
+    found = counts.summarise(folder, {"reports": {"matched": 3, "unmatched": 1}})
     assert (found["images"], found["patients"], found["studies"], found["rejected"]) == (24, 12, 24, 18)
     assert found["reasons"] == {"not-chest": 15, "burned-in": 1, "duplicate": 1, "oddity": 1}
     assert found["splits"] == {"train": 8, "val": 8, "test": 8}
@@ -140,7 +140,7 @@ def test_counts_are_those_of_the_tables(folder: Path) -> None:
     assert found["source_long_side_px"] == {"750": 15, "1000": 5, "1500": 4}
     assert found["images_per_patient"] == {"2": 12}
     reports = found["reports"]
-    assert (reports["matched"], reports["unmatched"], found["seconds"]) == (3, 1, 2.5)
+    assert (reports["matched"], reports["unmatched"]) == (3, 1)
     assert (reports["images_en"], reports["images_zh"], reports["rows"]) == (2, 1, 3)
     assert reports["length"]["en"]["counts"] == {"0": 0, "1": 0, "2": 1, "3": 1}
     assert reports["length"]["zh"]["unit"] == "characters"
@@ -156,9 +156,9 @@ def test_counts_are_those_of_the_tables(folder: Path) -> None:
 
 
 def test_what_no_table_says_is_taken_from_the_earlier_summary(folder: Path) -> None:
-    (folder / "summary.json").write_text('{"reports": {"identifiers_scrubbed": 7}, "seconds": 3}')
+    (folder / "summary.json").write_text('{"reports": {"identifiers_scrubbed": 7}}')
     found = counts.summarise(folder)
-    assert (found["reports"]["identifiers_scrubbed"], found["seconds"]) == (7, 3)
+    assert found["reports"]["identifiers_scrubbed"] == 7
 
 
 def test_the_page_is_whole_and_loads_nothing(folder: Path) -> None:
@@ -262,7 +262,9 @@ def test_missing_columns_and_pictures_are_no_fault(tmp_path: Path) -> None:
 
 
 def test_columns_that_later_manifests_have_are_counted(tmp_path: Path) -> None:
-    table = manifest.pa.Table.from_pylist([row(i) for i in range(4)], schema=manifest.MANIFEST)
+    table = manifest.pa.Table.from_pylist(
+        [row(i, duplicate_of=None if i else "a") for i in range(4)], schema=manifest.MANIFEST
+    )
     for name, values in (
         ("view_source", ["header", "pixels", "pixels", None]),
         ("near_duplicate_of", [None, "", "a", "b"]),
@@ -272,7 +274,7 @@ def test_columns_that_later_manifests_have_are_counted(tmp_path: Path) -> None:
     manifest.write_whole(tmp_path / "manifest/part-00000.parquet", table)
     found = counts.summarise(tmp_path)
     assert found["view_source"] == {"pixels": 2, "": 1, "header": 1}
-    assert (found["near_duplicates"], found["text_blanked"]) == (2, 1)
+    assert (found["same_pixels"], found["near_duplicates"], found["text_blanked"]) == (1, 2, 1)
 
 
 def test_a_broken_table_is_an_error_that_says_what_to_do(folder: Path) -> None:

@@ -238,6 +238,7 @@ def _doubtful(found: Mapping[str, Any]) -> Html:
     again = sum(n for reason, n in found["reasons"].items() if reason.startswith("duplicate"))
     lines = {
         "Files left out because the same image was found elsewhere": again,
+        "Images whose pixels are those of another image": found["same_pixels"],
         "Images marked as nearly the same as another": found["near_duplicates"],
         "Images with text burned in, as header or pixels say": found["burned_in"],
         "Images in which text was found and blanked": found["text_blanked"],

@@ -5,6 +5,7 @@ main > section { border-top: 1px solid var(--line); margin-top: 2em; padding-top
 h1 { line-height: 1.2; margin-bottom: .2em }
 h2 { font-size: 1.35em; margin: .5em 0 }
 h3 { font-size: 1em; margin: .2em 0 .3em }
+h2, h3 { break-after: avoid }
 a { color: var(--one) }
 code { font-size: .9em; overflow-wrap: anywhere }
 nav { font-size: .92em }
@@ -50,7 +51,8 @@ figure { margin: 0; break-inside: avoid; min-width: 0 }
 @media print {
   body { font-size: 11px; margin: 0; max-width: none }
   nav { display: none }
-  .grid { columns: 2 }
+  .grid { display: grid; grid-template-columns: 1fr 1fr; gap: 1em; align-items: start }
+  .grid > .block { margin: 0 }
   .sheet { grid-template-columns: repeat(8, 1fr) }
 }
 @media (max-width: 30em) {

@@ -40,7 +40,7 @@ def summarise(folder: Path, run: Mapping[str, Any] | None = None) -> dict[str, A
         folder: With ``manifest/``, and as far as there are any ``rejected.parquet``,
             ``reports.parquet``, ``labels.parquet``, ``boxes.parquet``.
         run: What no table says: ``{"reports": {"matched", "unmatched", "identifiers_scrubbed",
-            "scrubbed_by_kind"}, "labels": {"matched", "unmatched"}, "seconds"}``, each if known.
+            "scrubbed_by_kind"}, "labels": {"matched", "unmatched"}}``, each if known.
             None takes it from the folder's ``summary.json``, if there is one.
 
     Returns:
@@ -68,6 +68,7 @@ def summarise(folder: Path, run: Mapping[str, Any] | None = None) -> dict[str, A
         **{name: _tally(columns.codes(name)) for name in (*_PLAIN, *_OPTIONAL, "manufacturer")},
         "burned_in": _true(columns, "burned_in"),
         "with_spacing": _known(columns, "spacing_x_mm"),
+        "same_pixels": _known(columns, "duplicate_of"),
         "near_duplicates": _known(columns, "near_duplicate_of"),
         "text_blanked": _known(columns, "text_boxes"),
         "source_long_side_px": _sides(columns, "source_width", "source_height"),
@@ -85,7 +86,6 @@ def summarise(folder: Path, run: Mapping[str, Any] | None = None) -> dict[str, A
             folder / "labels.parquet", columns.needed("image_id"), splits, said.get("labels", {})
         ),
         "boxes": count_boxes(folder / "boxes.parquet"),
-        "seconds": said.get("seconds"),
     }
 
 
