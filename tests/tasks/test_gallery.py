@@ -14,7 +14,8 @@ def test_texts_are_escaped_and_the_image_is_inside(tmp_path: Path) -> None:
     assert "&lt;b&gt;未见气胸&lt;/b&gt;" in page
     assert "A &amp; B" in page
     assert "data:image/png;base64," in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
 
 
 def test_thumbnails_keep_the_aspect_and_never_grow() -> None:

@@ -6,8 +6,6 @@ libraries often have not.
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,26 +18,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from xraytk.data.pictures import encode_png
+from xraytk.data.page import Html, document, joined, picture, tag
 from xraytk.files import atomic_write
 from xraytk.records import RESEARCH_NOTICE
 from xraytk.tasks.metrics import Floats, Value
 
 THUMB_PX = 320
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif;
-  margin: 2em auto; max-width: 75em; color: #222; background: #fafafa; padding: 0 1em }}
-article {{ display: grid; grid-template-columns: {px}px 1fr; gap: 1.2em; background: #fff;
-  border: 1px solid #ddd; border-radius: 6px; padding: 1em; margin: 1em 0 }}
-img {{ width: 100%; background: #000 }} h2 {{ font-size: 1em; margin: 0 0 .5em }}
-table {{ border-collapse: collapse }}
-td, th {{ text-align: left; vertical-align: top; padding: .3em 1em .3em 0 }}
-th {{ color: #777; font-weight: normal; white-space: nowrap }} .notice {{ color: #a33 }}
-</style></head><body><h1>{title}</h1><p>{subtitle}</p><p class="notice">{notice}</p>
-{articles}
-</body></html>
+_STYLE = f"""
+article {{ display: grid; grid-template-columns: {THUMB_PX}px 1fr; gap: 1.2em; background: var(--card);
+  border: 1px solid var(--line); border-radius: 6px; padding: 1em; margin: 1em 0; break-inside: avoid }}
+article img {{ width: 100%; height: auto }} h2 {{ font-size: 1em; margin: 0 0 .5em }}
+article th {{ white-space: nowrap }}
+@media (max-width: 45em) {{ article {{ grid-template-columns: 1fr }} }}
 """
 
 
@@ -60,13 +51,9 @@ class Case:
 
 def write_page(path: Path, title: str, subtitle: str, cases: Sequence[Case]) -> None:
     """Write cases as one HTML page that needs no other file."""
-    page = _PAGE.format(
-        title=html.escape(title),
-        subtitle=html.escape(subtitle),
-        notice=html.escape(" ".join(RESEARCH_NOTICE.values())),
-        px=THUMB_PX,
-        articles="\n".join(_article(case) for case in cases),
-    )
+    notice = tag("p", " ".join(RESEARCH_NOTICE.values()), class_="notice")
+    articles = joined((_article(case) for case in cases), "\n")
+    page = document(title, joined([tag("h1", title), tag("p", subtitle), notice, articles]), _STYLE)
     with atomic_write(path, "w") as stream:
         stream.write(page)
 
@@ -78,15 +65,12 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _article(case: Case) -> str:
-    picture = base64.b64encode(encode_png(case.image)).decode()
-    rows = "".join(
-        f"<tr><th>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
-        for label, text in case.lines.items()
-    )
-    return (
-        f'<article><div><img alt="" src="data:image/png;base64,{picture}"></div>'
-        f"<div><h2>{html.escape(case.name)}</h2><table>{rows}</table></div></article>"
+def _article(case: Case) -> Html:
+    rows = (tag("tr", tag("th", label), tag("td", words)) for label, words in case.lines.items())
+    return tag(
+        "article",
+        tag("div", picture(case.image, "")),
+        tag("div", tag("h2", case.name), tag("table", *rows)),
     )
 
 
