@@ -14,7 +14,6 @@ import hashlib
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from xraytk.data import manifest, pictures, sources
+from xraytk.data import card, counts, manifest, pictures, sources
 from xraytk.data.deid import hashed, key_path, load_key
 from xraytk.data.entries import Tables, entry_of
 from xraytk.data.gather import PART, Gathered, write_tables
@@ -379,7 +378,7 @@ def _finish(
         contact_sheet=sheet,
         seconds=round(time.monotonic() - began, 2),
     )
-    write_json(out / "summary.json", _summary(out, result, made))
+    _write_card(place, result, made)
     place.finish()
     if not made.images:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in result.reasons.items())
@@ -405,43 +404,19 @@ def _unmatched(table: Lookup[Any], found: int) -> int:
     return max(len(table.values) - found, 0)
 
 
-def _summary(out: Path, result: IngestResult, made: Gathered) -> dict[str, Any]:
-    """Counts of everything that a person would ask for."""
-    columns = ("modality", "view", "syntax", "photometric", "voi", "bits_stored", "sex")
-    path = out / PART
-    table = pq.read_table(path) if path.exists() else manifest.MANIFEST.empty_table()
-    reports, labels = (pq.read_table(out / f"{name}.parquet") for name in ("reports", "labels"))
-    return {
-        "format": FORMAT,
-        "images": result.images,
-        "rejected": result.rejected,
-        "reasons": result.reasons,
-        "splits": result.splits,
-        "patients": result.patients,
-        "studies": len(table["study_hash"].unique()),
-        **{c: dict(Counter(map(str, table[c].to_pylist())).most_common()) for c in columns},
-        "burned_in": sum(map(bool, table["burned_in"].to_pylist())),
-        "with_spacing": len(table) - table["spacing_x_mm"].null_count,
+def _write_card(place: _Output, result: IngestResult, made: Gathered) -> None:
+    """Write summary.json and card.html."""
+    told = {
         "reports": {
             "matched": result.reports_matched,
             "unmatched": result.reports_unmatched,
-            "images_en": len(reports) - reports["en"].null_count,
-            "images_zh": len(reports) - reports["zh"].null_count,
             "identifiers_scrubbed": made.scrubbed,
         },
-        "labels": {
-            "matched": result.labels_matched,
-            "unmatched": result.labels_unmatched,
-            **{
-                name: dict(
-                    sorted(
-                        Counter(labels.filter(pc.equal(labels["value"], value))["label"].to_pylist()).items()
-                    )
-                )
-                for name, value in (("positive", 1.0), ("negative", 0.0))
-            },
-        },
+        "labels": {"matched": result.labels_matched, "unmatched": result.labels_unmatched},
     }
+    summary = counts.summarise(place.folder, told)
+    write_json(place.folder / "summary.json", summary)
+    card.write_card(place.folder, reasons=REASONS, summary=summary, images=place.storage)
 
 
 def _note_what_to_mend(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from xraytk.data import card, card_people, counts, looks, manifest, page, pictures
+from xraytk.data.storage import Storage
 from xraytk.errors import DataError, UsageError
 
 VOID = {"img", "meta", "br", "rect", "line", "path", "polygon", "polyline"}
@@ -295,7 +296,7 @@ def test_the_sheet_is_even_among_views_and_the_sample_over_the_manifest(tmp_path
 def test_outliers_are_the_darkest_the_brightest_and_the_flattest(tmp_path: Path) -> None:
     write(tmp_path, [row(i) for i in range(8)])
     pictures.write_png(tmp_path / row(5)["path"], np.full((40, 40), 30000, np.uint16))
-    found = looks.look_at(tmp_path).extremes()
+    found = looks.look_at(tmp_path, Storage(str(tmp_path))).extremes()
     assert found["Darkest"][0].name == f"{0:016x}"
     assert found["Brightest"][0].name == f"{5:016x}"
     assert found["Least contrast"][0].name == f"{5:016x}"

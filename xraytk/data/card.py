@@ -20,6 +20,7 @@ from xraytk.data.card_style import STYLE
 from xraytk.data.counts import SIDE_STEP_PX, summarise
 from xraytk.data.looks import Look, Looks, look_at
 from xraytk.data.page import Html, document, joined, picture, table, tag
+from xraytk.data.storage import Storage
 from xraytk.errors import UsageError
 from xraytk.files import atomic_write
 from xraytk.records import RESEARCH_NOTICE
@@ -64,6 +65,7 @@ def write_card(
     command: str = "",
     reasons: Mapping[str, str] | None = None,
     summary: Mapping[str, Any] | None = None,
+    images: Storage | None = None,
     fewest: int = FEWEST,
 ) -> CardResult:
     """Write ``card.html`` into an ingest folder.
@@ -76,6 +78,7 @@ def write_card(
         command: What made the folder; it must name no patient.
         reasons: Explanations of more reasons for refusal than `data` knows.
         summary: From `summarise`, if it has been called already.
+        images: Where the images are, when they are not in ``folder``.
         fewest: Patients that a group by sex, age or manufacturer needs to be shown.
 
     Returns:
@@ -89,16 +92,16 @@ def write_card(
     if fewest < 1:
         raise UsageError(f"fewest is {fewest}", "wanted 1 or more")
     found = summarise(folder) if summary is None else summary
-    looks = look_at(folder)
+    looks = look_at(folder, images or Storage(str(folder)))
     refused = rejected(folder, found["reasons"], reasons or {})
-    images = found["images"]
+    count = found["images"]
     sections = {
         "What this is": _what(found),
         "At a glance": _glance(found),
         "Where the images come from": _origin(found, fewest),
         "Patients": people(found, fewest),
-        "Reports": card_texts.reports(found["reports"], images),
-        "Labels": card_texts.labels(found["labels"], images),
+        "Reports": card_texts.reports(found["reports"], count),
+        "Labels": card_texts.labels(found["labels"], count),
         "Boxes": card_texts.boxes(found["boxes"]),
         "Duplicates and burned-in text": _doubtful(found),
         "Grey values": _grey(looks),
@@ -111,7 +114,7 @@ def write_card(
     path = folder / "card.html"
     with atomic_write(path) as stream:
         stream.write(data)
-    return CardResult(path, len(data), images, page.count("<img "), looks.unreadable)
+    return CardResult(path, len(data), count, page.count("<img "), looks.unreadable)
 
 
 def _body(sections: Mapping[str, Html], made_at: str, command: str) -> Html:

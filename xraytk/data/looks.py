@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from xraytk.data.columns import Codes, Columns
-from xraytk.data.pictures import read_png, to_8bit
-from xraytk.errors import DataError
+from xraytk.data.pictures import decode_png, to_8bit
+from xraytk.data.storage import Storage
 
 SAMPLED, SHOWN, EXTREMES = 160, 48, 6
 """Images that are measured, shown on the sheet, and shown of each kind of outlier."""
@@ -81,11 +81,12 @@ class Looks:
         return np.stack([low, all_of_them.mean(0), high])
 
 
-def look_at(folder: Path) -> Looks:
+def look_at(folder: Path, images: Storage) -> Looks:
     """Read a sample of an ingest folder's images.
 
     Args:
-        folder: With ``manifest/`` and the images.
+        folder: With ``manifest/``.
+        images: Where the images are.
 
     Returns:
         The sample; the same one every time. A missing or broken image is counted.
@@ -105,7 +106,7 @@ def look_at(folder: Path) -> Looks:
     wanted = np.unique(np.concatenate([sampled, sheet]).astype(np.int64))
     names, paths = (columns.needed(name) for name in ("image_id", "path"))
     chosen = zip(wanted.tolist(), names.take(wanted).to_pylist(), paths.take(wanted).to_pylist(), strict=True)
-    seen = {i: _look(folder, n, p, views.names[views.codes[i]] or "UNKNOWN") for i, n, p in chosen}
+    seen = {i: _look(images, n, p, views.names[views.codes[i]] or "UNKNOWN") for i, n, p in chosen}
     return Looks(
         sampled=[look for i in sampled.tolist() if (look := seen[i]) is not None],
         sheet=[look for i in sheet.tolist() if (look := seen[i]) is not None],
@@ -135,12 +136,12 @@ def _by_view(views: Codes, places: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([none, *(evenly(g, q) for g, q in zip(groups, quota, strict=True))])
 
 
-def _look(folder: Path, name: str, path: str | None, view: str) -> Look | None:
+def _look(images: Storage, name: str, path: str | None, view: str) -> Look | None:
     if not path or ".." in Path(path).parts or Path(path).is_absolute():
         return None
     try:
-        image = read_png(folder / path)
-    except (DataError, OSError):
+        image = decode_png(images.read(path))
+    except (ValueError, OSError):
         return None
     step = max(1, max(image.shape) // _HISTOGRAM_PX)
     values = image[::step, ::step]
