@@ -56,11 +56,12 @@ def test_what_is_left_out_is_passed_over(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (found,) = list_sources(tmp_path)
-    assert _reason(found) == "unreadable"
+    assert _reason(found) == "not-a-file"
+    assert _reason(Source("pipe", str(tmp_path / "pipe"))) == "not-a-file"
 
 
-def test_a_file_that_went_away_is_unreadable(tmp_path: Path) -> None:
-    assert _reason(Source("x", tmp_path / "x")) == "unreadable"
+def test_a_file_that_went_away_has_vanished(tmp_path: Path) -> None:
+    assert _reason(Source("x", str(tmp_path / "x"))) == "vanished"
 
 
 def test_zips_are_read_in_place(tmp_path: Path) -> None:
@@ -114,4 +115,4 @@ def test_bombs_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_source_never_prints_its_path(tmp_path: Path) -> None:
-    assert "TOKEN" not in repr(Source("TOKEN", tmp_path / "TOKEN"))
+    assert "TOKEN" not in repr(Source("TOKEN", str(tmp_path / "TOKEN")))
