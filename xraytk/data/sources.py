@@ -30,6 +30,7 @@ from xraytk.data.archives import (
 )
 from xraytk.data.filelist import paths_of
 from xraytk.data.unreadable import MAX_FILE_BYTES, REASONS, UnreadableError, error_code
+from xraytk.errors import DataError
 
 __all__ = ["MAX_FILE_BYTES", "REASONS", "Source", "UnreadableError"]
 __all__ += ["list_files_from", "list_sources", "read_source"]
@@ -95,7 +96,7 @@ def list_files_from(paths: Path | str | BinaryIO, leave_out: Collection[Path] = 
         leave_out: Files and folders to pass over.
 
     Raises:
-        DataError: If it is no list of paths, or a URL in it leads nowhere.
+        DataError: If it is no list of paths.
         UsageError: If nothing reads a URL in it.
         MachineError: If a package for a URL is missing, or its service does not answer.
         OSError: If the list cannot be opened.
@@ -115,7 +116,7 @@ def _listed(stream: BinaryIO, base: str, walk: _Walk) -> Iterator[Source]:
     for given in paths_of(stream):
         given = given.removeprefix("file://")
         if remote.is_url(given):
-            found = _url(given, given.rstrip("/") + "/")
+            found = _url_of_list(given)
         else:
             path = os.path.normpath(given)
             name = path.removeprefix(above)
@@ -125,6 +126,13 @@ def _listed(stream: BinaryIO, base: str, walk: _Walk) -> Iterator[Source]:
             if digest not in seen:
                 seen.add(digest)
                 yield source
+
+
+def _url_of_list(url: str) -> Iterator[Source]:
+    try:
+        yield from _url(url, url.rstrip("/") + "/")
+    except DataError:
+        yield Source(url, url, fault="missing")
 
 
 def _url(url: str, prefix: str) -> Iterator[Source]:

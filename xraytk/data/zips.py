@@ -73,8 +73,8 @@ def zip_members(stream: BinaryIO) -> Iterator[ZipMember]:
         PKWARE APPNOTE 6.3.10, 4.3.12 to 4.3.16, 4.5.3.
     """
     start, end, shift = _directory(stream)
-    stream.seek(start)
     while start < end:
+        stream.seek(start)  # a member may have been read since
         fixed = stream.read(_ENTRY.size)
         if len(fixed) < _ENTRY.size or not fixed.startswith(b"PK\x01\x02"):
             raise UnreadableError("bad-archive", "directory")
