@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xraytk.data import archives, sources
+from xraytk.data import archives, reading
 from xraytk.data.sources import Source, UnreadableError, list_files_from, list_sources, read_source
 
 
@@ -113,7 +113,7 @@ def test_bombs_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", bytes(1 << 20))
     (tmp_path / "big").write_bytes(bytes(2000))
-    for module in (sources, archives):
+    for module in (reading, archives):
         monkeypatch.setattr(module, "MAX_FILE_BYTES", 1000)
     assert [_reason(s) for s in list_sources(tmp_path)] == ["too-large", "too-large"]
 

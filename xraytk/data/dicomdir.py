@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
@@ -63,6 +64,9 @@ def references(path: str) -> Iterator[Reference]:
     folder = os.path.dirname(path) or "."  # noqa: PTH120
     real = os.path.realpath(folder)
     listed: dict[str, dict[str, str]] = {}
+    inside = functools.lru_cache(1024)(
+        lambda path: f"{os.path.realpath(path)}/".startswith(f"{real.rstrip('/')}/")
+    )
     for parts in sorted(_file_ids(path)):
         if any(_leads_elsewhere(part) for part in parts):
             yield Reference("/".join(parts), "outside-folder")
@@ -70,7 +74,7 @@ def references(path: str) -> Iterator[Reference]:
         found = _spelt_as_on_disk(folder, parts, listed)
         if found is None:
             yield Reference("/".join(parts), "missing")
-        elif not os.path.realpath(os.path.join(folder, found)).startswith(real.rstrip("/") + "/"):  # noqa: PTH118
+        elif not all(map(inside, _resolved(folder, found))):
             yield Reference(found, "outside-folder")
         else:
             yield Reference(found)
@@ -113,6 +117,13 @@ def _parse(data: bytes) -> set[tuple[str, ...]]:
 
 def _leads_elsewhere(part: str) -> bool:
     return part in ("", ".", "..") or ":" in part or "\0" in part
+
+
+def _resolved(folder: str, name: str) -> tuple[str, ...]:
+    """What has to lie below the DICOMDIR's folder: the file's folder, and the file if it is a link."""
+    path = f"{folder}/{name}"
+    above = path.rpartition("/")[0]
+    return (above, path) if os.path.islink(path) else (above,)  # noqa: PTH114
 
 
 def _spelt_as_on_disk(folder: str, parts: tuple[str, ...], listed: dict[str, dict[str, str]]) -> str | None:
