@@ -147,7 +147,7 @@ def list_archive(stream: BinaryIO, kind: Place, name: str) -> Iterator[Found]:
     except OSError as error:
         yield Found("", None, fault="unreadable", detail=error_code(error))
     except Exception as error:  # of a service behind a URL, or not foreseen
-        yield Found("", None, fault="bad-archive", detail=type(error).__name__)
+        yield Found("", None, fault="unreadable", detail=type(error).__name__)
 
 
 def is_dicomdir(name: str) -> bool:

@@ -64,7 +64,8 @@ def _read_place(source: Source, place: Place) -> bytes:
     except (UnreadableError, OSError, MemoryError):
         raise
     except Exception as error:  # of a service behind a URL, or a number that no file has
-        raise UnreadableError("bad-archive", type(error).__name__) from None
+        reason = "unreadable" if remote.is_url(source.path) else "bad-archive"
+        raise UnreadableError(reason, type(error).__name__) from None
     _check_stamp(source, guarded)
     return data
 
