@@ -147,7 +147,7 @@ def _remote(name: str, url: str, row: dict[str, Any]) -> Remote:
 
 def _system(url: str) -> tuple[Any, str]:
     """The file system that reads a URL, and the path in it."""
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     protocol = url.partition("://")[0].lower()
     try:
