@@ -31,8 +31,9 @@ from xraytk.data.gather import PART, Gathered, write_tables
 from xraytk.data.journal import Journal, rank
 from xraytk.data.layouts import SETS, Box, Layout, detect_layout, read_layout
 from xraytk.data.pool import each
+from xraytk.data.remote import is_url
 from xraytk.data.sheet import Lookup
-from xraytk.data.storage import Storage, is_url
+from xraytk.data.storage import Storage
 from xraytk.data.text import Facts, Report, read_labels, read_metadata, read_reports
 from xraytk.data.todo import Todo
 from xraytk.data.unit import Job, Options, Outcome, read_one
@@ -63,7 +64,10 @@ class IngestConfig:
     """What to read, and how.
 
     Args:
-        source: A folder, a DICOM file, a picture, an archive, or the URL of one (s3://...).
+        source: A folder, a DICOM file, a DICOMDIR, a picture, an archive (zip, tar), or the URL of
+            one (s3://...).
+        files_from: Instead of ``source``, a list of such paths, one a line or separated by NUL;
+            "-" is standard input. Relative ones count from the list's folder.
         work: The workspace.
         out: Folder or URL to write to; None is ``ingest`` in the workspace. The journal of a
             remote one stays in the workspace.
@@ -83,7 +87,8 @@ class IngestConfig:
         address: Of the Ray cluster; "" takes $RAY_ADDRESS, or starts one on this machine.
     """
 
-    source: str | Path
+    source: str | Path = ""
+    files_from: str | Path = ""
     work: Path = field(default_factory=default_work)
     out: str | Path | None = None
     reports: Path | None = None
@@ -99,6 +104,12 @@ class IngestConfig:
 
     def __post_init__(self) -> None:
         """Check the values against each other."""
+        if bool(str(self.source)) == bool(str(self.files_from)):
+            raise UsageError(
+                "source and files_from are " + ("both given" if self.source else "both missing"),
+                "wanted one of them",
+                "Say `xraytk ingest FOLDER`, or `xraytk ingest --files-from LIST`.",
+            )
         if not 16 <= self.max_px <= 65535:
             raise UsageError(f"max_px is {self.max_px}", "wanted 16 to 65535")
         if self.workers < -1:
@@ -190,12 +201,12 @@ class _Output:
         """Bring the tables to where the images are."""
         for path in sorted(self.folder.rglob("*")):
             name = str(path.relative_to(self.folder))
-            if path.is_file() and path.suffix != ".sqlite" and not name.startswith((".", "images/")):
+            if path.is_file() and not name.startswith((".", "images/", "journal.sqlite")):
                 self.storage.upload(path, name)
 
 
 def _place_of(config: IngestConfig) -> _Output:
-    if config.out is None or not is_url(config.out):
+    if config.out is None or not is_url(str(config.out)):
         folder = Workspace(config.work).ingest if config.out is None else Path(config.out)
         return _Output(Storage(str(folder)), folder)
     url = str(config.out).rstrip("/")
@@ -204,9 +215,10 @@ def _place_of(config: IngestConfig) -> _Output:
 
 
 def _check_source(config: IngestConfig, out: Path) -> None:
-    if is_url(config.source):
+    given = str(config.source or config.files_from)
+    if given == "-" or is_url(given):
         return
-    source = Path(config.source)
+    source = Path(given)
     if not os.path.exists(source):  # noqa: PTH110, unlike Path.exists it never raises
         raise DataError("the source does not exist", todo="Check the path, and that its disk is mounted.")
     if out.exists() and out.samefile(source):
@@ -255,7 +267,12 @@ def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> tuple[
         for name in ("reports", "labels", "metadata")
         if (path := getattr(config, name)) is not None
     ]
-    if not marks and not is_url(config.source) and (guess := detect_layout(Path(config.source))):
+    if (
+        not marks
+        and config.source
+        and not is_url(str(config.source))
+        and (guess := detect_layout(Path(config.source)))
+    ):
         progress.note(f"this looks like {SETS[guess].title}: --layout {guess} brings its labels and splits")
     mark = hashed(key, "tables", ", ".join(marks)) if marks else ""
     return Tables(reports, labels, metadata, boxes, mark), layout
@@ -317,11 +334,26 @@ def _list(config: IngestConfig, storage: Storage, key: bytes, layout: Layout | N
     leave_out += [path for path in inputs if path is not None]
     leave_out += layout.tables if layout else ()
     endings = layout.endings if layout else ()
-    where = str(config.source) if is_url(config.source) else str(Path(config.source).resolve())
-    root = hashed(key, "root", where)
-    for source in sources.list_sources(Path(config.source), leave_out):
+    listed = str(config.files_from)
+    given = (
+        sources.list_files_from(listed, leave_out)
+        if listed
+        else sources.list_sources(config.source, leave_out)
+    )
+    root = hashed(key, "root", _root(config))
+    for source in given:
         if not source.name.lower().endswith(endings):
             yield Job(f"{root}/{hashed(key, 'source', source.name)}", source)
+
+
+def _root(config: IngestConfig) -> str:
+    """What the names of sources are relative to."""
+    if config.files_from:
+        return str(Path() if str(config.files_from) == "-" else Path(config.files_from).parent.resolve())
+    if is_url(str(config.source)):
+        return str(config.source)
+    source = Path(config.source).resolve()
+    return str(source.parent if source.name.upper() == "DICOMDIR" else source)
 
 
 def _notes_on_earlier(config: IngestConfig, journal: Journal, todo: Todo, mark: str) -> list[str]:

@@ -60,7 +60,7 @@ def list_url(url: str) -> Iterator[Remote]:
         MachineError: If a package is missing, or the service does not answer.
         DataError: If there is nothing.
     """
-    system, base = _system(url)
+    system, base = file_system(url)
     url, base = url.rstrip("/"), base.rstrip("/")
     try:
         system.invalidate_cache()
@@ -111,7 +111,7 @@ def read_url(url: str, size: int) -> bytes:
     Raises:
         UnreadableError: If it is gone, too large, or cannot be read.
     """
-    system, path = _system(url)
+    system, path = file_system(url)
     try:
         data = bytes(
             system.cat_file(path, start=0, end=MAX_FILE_BYTES + 1) if size else system.cat_file(path)
@@ -131,7 +131,7 @@ def open_stream(url: str) -> BinaryIO:
     Raises:
         OSError: If it cannot be opened.
     """
-    system, path = _system(url)
+    system, path = file_system(url)
     try:
         return cast(BinaryIO, system.open(path, "rb"))
     except OSError:
@@ -145,8 +145,13 @@ def _remote(name: str, url: str, row: dict[str, Any]) -> Remote:
     return Remote(name, url, int(row.get("size") or 0), stamp.strip('"'))
 
 
-def _system(url: str) -> tuple[Any, str]:
-    """The file system that reads a URL, and the path in it."""
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it.
+
+    Raises:
+        UsageError: If nothing reads such URLs.
+        MachineError: If a package is missing.
+    """
     import fsspec
 
     protocol = url.partition("://")[0].lower()

@@ -11,33 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xraytk.data.remote import file_system, is_url
 from xraytk.errors import MachineError
 from xraytk.files import atomic_write, explain_os_errors, remove_leftovers
-
-
-def is_url(place: str | Path) -> bool:
-    """Whether a place is named by a URL ("s3://bucket/folder") rather than by a path."""
-    return "://" in str(place)
-
-
-def file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it.
-
-    Raises:
-        MachineError: If the package for this kind of storage is missing, or it cannot be reached.
-    """
-    import fsspec
-
-    try:
-        system, path = fsspec.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        kind = url.partition("://")[0]
-        raise MachineError(
-            f"storage of the kind {kind}:// cannot be used",
-            type(error).__name__,
-            "Install its fsspec package, for example `pip install s3fs` for s3://.",
-        ) from None
-    return system, str(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,10 @@ from xraytk.data.manifest import image_path
 from xraytk.data.storage import Storage
 from xraytk.data.unit import Job
 
-WORTH_ANOTHER_TRY = ("unreadable", "vanished", "changed", "crashed", "timed-out", "unexpected-error")
+WORTH_ANOTHER_TRY = (
+    *("unreadable", "vanished", "changed", "missing", "bad-dicomdir", "outside-folder"),
+    *("crashed", "timed-out", "out-of-memory", "unexpected-error"),
+)
 _AT_ONCE = 1000
 
 
