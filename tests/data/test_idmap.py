@@ -126,3 +126,16 @@ def test_it_does_not_print_what_it_holds(tmp_path: Path) -> None:
 
 def test_it_lies_beside_the_key() -> None:
     assert default_path(Path("/home/me/.config/xraytk/key")) == Path("/home/me/.config/xraytk/key.paths")
+
+
+def test_adding_the_same_ids_run_after_run_does_not_make_it_grow(tmp_path: Path) -> None:
+    sizes = []
+    for run in range(12):
+        with IdMap(tmp_path / "map") as found:
+            for i in range(1500):
+                found.add(f"{i:016x}", f"/archive/{run}/{i:08}")
+        sizes.append((tmp_path / "map").stat().st_size)
+    assert max(sizes) < 4 * sizes[0]
+    with IdMap(tmp_path / "map") as found:
+        assert len(found) == 1500
+        assert found.path_of(f"{7:016x}") == "/archive/11/00000007"

@@ -19,6 +19,7 @@ from xraytk.errors import DataError, MachineError, UsageError
 from xraytk.files import explain_os_errors
 
 _BATCH = 20_000
+_SMALL = 1000
 _WAIT_S = 60.0
 _APPLICATION = 0x78726964  # "xrid", so that another program's database is never written to
 
@@ -31,8 +32,10 @@ def default_path(key_path: Path) -> Path:
 class IdMap:
     """Ids to paths, on disk. Rows are held back and written together; `close` writes the rest.
 
-    An id that is added again takes the new path. A killed process loses only rows that were not
-    flushed, and leaves a whole file. Several processes may add to one map.
+    Rows are appended, and of several for one id the last counts: that costs the same for the
+    first row and for the millionth, and finding one, which people do now and then, is one pass.
+    Superseded rows are dropped whenever the rows have doubled. A killed process loses only rows
+    that were not flushed, and leaves a whole file. Several processes may add to one map.
 
     Args:
         path: The file; made with mode 0600 if there is none.
@@ -74,9 +77,7 @@ class IdMap:
                 raise DataError(f"{self._path} is not a map from ids to paths", todo="Move it away.")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS paths (id TEXT PRIMARY KEY, path BLOB NOT NULL) WITHOUT ROWID"
-            )
+            self._db.execute("CREATE TABLE IF NOT EXISTS paths (id TEXT NOT NULL, path BLOB NOT NULL)")
 
     def add(self, name: str, path: str | os.PathLike[str]) -> None:
         """Note where the file of an id lies.
@@ -96,7 +97,7 @@ class IdMap:
         with self._explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany("INSERT OR REPLACE INTO paths VALUES (?, ?)", sorted(self._rows.items()))
+                self._db.executemany("INSERT INTO paths VALUES (?, ?)", self._rows.items())
                 self._db.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
@@ -109,7 +110,9 @@ class IdMap:
         held = self._rows.get(name)
         if held is None:
             with self._explained():
-                row = self._db.execute("SELECT path FROM paths WHERE id = ?", (name,)).fetchone()
+                row = self._db.execute(
+                    "SELECT path FROM paths WHERE id = ? ORDER BY rowid DESC LIMIT 1", (name,)
+                ).fetchone()
             if row is None:
                 return None
             held = row[0]
@@ -119,14 +122,30 @@ class IdMap:
         """Ids that are known, those held back included."""
         self.flush()
         with self._explained():
-            return int(self._db.execute("SELECT count(*) FROM paths").fetchone()[0])
+            return int(self._db.execute("SELECT count(DISTINCT id) FROM paths").fetchone()[0])
 
     def close(self) -> None:
         """Flush and close."""
         try:
             self.flush()
+            self._drop_superseded()
         finally:
             self._db.close()
+
+    def _drop_superseded(self) -> None:
+        """Keep the last row of each id, when there are twice as many rows as the last time."""
+        with self._explained():
+            rows = self._db.execute("SELECT count(*) FROM paths").fetchone()[0]
+            before = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if rows < 2 * before + _SMALL:
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(
+                "DELETE FROM paths WHERE rowid NOT IN (SELECT max(rowid) FROM paths GROUP BY id)"
+            )
+            kept = self._db.execute("SELECT count(*) FROM paths").fetchone()[0]
+            self._db.execute(f"PRAGMA user_version = {int(kept)}")
+            self._db.execute("COMMIT")
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from xraytk.data import header
-from xraytk.data.codestream import Broken, without_remarks
+from xraytk.data.remarks import Broken, without_remarks
 from xraytk.data.decode import MAX_PIXELS, decode
 from xraytk.data.refused import Refused
 

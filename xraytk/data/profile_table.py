@@ -72,9 +72,7 @@ WORDS = MappingProxyType(
         "QualityControlImage": _YES_NO,
         "RecognizableVisualFeatures": _YES_NO,
         "LossyImageCompression": _words("00 01"),
-        "LossyImageCompressionMethod": _words(
-            "ISO_10918_1 ISO_14495_1 ISO_15444_1 ISO_15444_15 ISO_18181_1"
-        ),
+        "LossyImageCompressionMethod": _words("ISO_10918_1 ISO_14495_1 ISO_15444_1 ISO_15444_15 ISO_18181_1"),
         "PhotometricInterpretation": _words(
             "MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 YBR_PARTIAL_422 YBR_PARTIAL_420 "
             "YBR_ICT YBR_RCT"
@@ -100,12 +98,11 @@ WORDS = MappingProxyType(
         "Grid": _words("NONE FIXED RECIPROCATING PARALLEL FOCUSED CROSSED IN"),
         "ExposureControlMode": _words("MANUAL AUTOMATIC"),
         "ExposureStatus": _words("NORMAL ABORTED"),
-        "RectificationType": frozenset(
-            {"SINGLE PHASE", "THREE PHASE", "CONST POTENTIAL"}
-        ),
+        "RectificationType": frozenset({"SINGLE PHASE", "THREE PHASE", "CONST POTENTIAL"}),
         "AnodeTargetMaterial": _words("TUNGSTEN MOLYBDENUM RHODIUM SILVER"),
-        "FilterMaterial": _words("ALUMINUM COPPER MOLYBDENUM RHODIUM NIOBIUM EUROPIUM LEAD SILVER TIN "
-            "NONE MIXED"),
+        "FilterMaterial": _words(
+            "ALUMINUM COPPER MOLYBDENUM RHODIUM NIOBIUM EUROPIUM LEAD SILVER TIN NONE MIXED"
+        ),
         "CollimatorShape": _words("RECTANGULAR CIRCULAR POLYGONAL"),
         "ShutterShape": _words("RECTANGULAR CIRCULAR POLYGONAL"),
     }
