@@ -17,9 +17,9 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from xraytk.data import header
-from xraytk.data.remarks import Broken, without_remarks
 from xraytk.data.decode import MAX_PIXELS, decode
 from xraytk.data.refused import Refused
+from xraytk.data.remarks import Broken, without_remarks
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 _KEPT_AS_THEY_ARE = ("1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.1.99")
