@@ -56,8 +56,12 @@ def keyed_uid(key: bytes, uid: str) -> str:
 
 def pseudonym_of_patient(ds: Dataset, key: bytes, sha256: str) -> str:
     """The manifest's ``patient_hash`` of an object: of the patient, else the study, else the image."""
-    who = header.identity(ds)
-    patient, study, sop = (text.strip(" \0") for text in (who.patient_id, who.study_uid, who.sop_uid))
+    patient, study, sop = (
+        header.text(ds, keyword).strip(" \0")
+        for keyword in ("PatientID", "StudyInstanceUID", "SOPInstanceUID")
+    )
+    if not patient and (name := header.text(ds, "PatientName")):
+        patient = f"{name}|{header.text(ds, 'PatientBirthDate')}"
     return hashed(key, "patient", patient or (f"study:{study}" if study else f"image:{sop or sha256}"))
 
 

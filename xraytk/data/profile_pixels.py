@@ -71,11 +71,14 @@ def clean_pixels(ds: Dataset, syntax: str, boxes: Sequence[Box] = ()) -> CleanPi
         DICOM PS3.15 E.3.1 (Clean Pixel Data), PS3.5 8.1.1 (bits outside the stored ones).
     """
     shape = _shape(ds)
+    native = syntax in (*_KEPT_AS_THEY_ARE, _BIG_ENDIAN)
     if boxes:
+        if not native and syntax != _RLE and (cleaned := _cleaned(ds, shape["NumberOfFrames"])):
+            ds.PixelData = encapsulate([frame for frame, _ in cleaned])
         image = _stored(decode(ds, syntax), shape if shape["SamplesPerPixel"] == 1 else {})
         image = blank(image, boxes)
         return _plain(image, ds, shape)
-    if syntax in (*_KEPT_AS_THEY_ARE, _BIG_ENDIAN):
+    if native:
         return _native(ds, syntax, shape)
     return _coded(ds, syntax, shape)
 
@@ -212,30 +215,35 @@ def _native(ds: Dataset, syntax: str, shape: dict[str, int]) -> CleanPixels:
 
 
 def _coded(ds: Dataset, syntax: str, shape: dict[str, int]) -> CleanPixels:
-    photometric = header.photometric(ds)
     if syntax == _RLE:
         return _run_length(ds, shape)
+    cleaned = _cleaned(ds, shape["NumberOfFrames"])
+    grey = shape["SamplesPerPixel"] == 1  # no overlay fits into colours
+    certain = bool(cleaned) and max(bits for _, bits in cleaned) <= shape["BitsStored"]
+    if not certain or shape["HighBit"] != shape["BitsStored"] - 1:
+        if cleaned:
+            ds.PixelData = encapsulate([frame for frame, _ in cleaned])  # decoders stumble over remarks
+        if grey or not cleaned:
+            words = decode(ds, syntax)
+            values = _stored(words, shape if grey else {})
+            if not cleaned or _differ(words, values, shape):
+                return _plain(values, ds, shape)
+    data = encapsulate([frame for frame, _ in cleaned])
+    return CleanPixels(data, syntax, True, _numbers(shape), header.photometric(ds))
+
+
+def _cleaned(ds: Dataset, count: int) -> list[tuple[bytes, int]]:
+    """Frames without their remarks, and their bits per sample; none where one is not understood."""
     try:
-        frames = list(generate_frames(ds.PixelData, number_of_frames=shape["NumberOfFrames"]))
+        frames = list(generate_frames(ds.PixelData, number_of_frames=count))
     except Exception as error:
         raise Refused("truncated", f"fragments: {type(error).__name__}") from None
     if not frames or not all(frames):
         raise Refused("truncated", "0 bytes of pixels")
     try:
-        cleaned = [without_remarks(bytes(frame)) for frame in frames]
+        return [without_remarks(bytes(frame)) for frame in frames]
     except Broken:
-        cleaned = []
-    certain = bool(cleaned) and max(bits for _, bits in cleaned) <= shape["BitsStored"]
-    if not certain or shape["HighBit"] != shape["BitsStored"] - 1:
-        if shape["SamplesPerPixel"] == 3 and cleaned:  # no overlay fits into colours
-            pass
-        else:
-            words = decode(ds, syntax)
-            values = _stored(words, shape if shape["SamplesPerPixel"] == 1 else {})
-            if not cleaned or _differ(words, values, shape):
-                return _plain(values, ds, shape)
-    data = encapsulate([frame for frame, _ in cleaned])
-    return CleanPixels(data, syntax, True, _numbers(shape), photometric)
+        return []
 
 
 def _differ(words: NDArray[Any], values: NDArray[Any], shape: dict[str, int]) -> bool:
