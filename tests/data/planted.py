@@ -337,6 +337,8 @@ def stuff_jpeg(frame: bytes, mint: Mint) -> bytes:
     extra += segment(0xFE, mint.han("JPEG comment").encode("utf-16-le"))
     end = frame.rindex(b"\xff\xd9")
     before_end = segment(0xFE, mint.text("JPEG comment after the scan").encode())
+    if b"\xff\xf7" in frame:  # JPEG-LS ends where its last scan does
+        extra, before_end = extra + before_end, b""
     tail = mint.text("after the end of the JPEG").encode()
     return frame[:2] + extra + frame[2:end] + before_end + frame[end : end + 2] + tail
 

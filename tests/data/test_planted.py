@@ -29,8 +29,8 @@ from xraytk.ingest import IngestConfig
 KEY = bytes(range(32))
 KINDS: dict[str, dict[str, Any]] = {
     "dx-explicit": {},
-    "dx-implicit": {"syntax": planted.IMPLICIT},
-    "dx-deflated": {"syntax": planted.DEFLATED},
+    "dx-implicit": {"syntax": planted.IMPLICIT, "every": 2},
+    "dx-deflated": {"syntax": planted.DEFLATED, "every": 9},
     "cr-jpeg-lossless": {
         "sop_class": planted.CR, "syntax": planted.LOSSLESS, "stuffing": planted.stuff_jpeg, "every": 9,
     },
@@ -66,7 +66,7 @@ def test_none_of_the_tokens_planted_in_an_object_leaves_it(kind: str, capfd: Any
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if "colour" not in k])
 def test_the_stored_values_are_those_of_the_planted_object(kind: str) -> None:
-    made = plant(Mint(seed=2), 2, **KINDS[kind])
+    made = plant(Mint(seed=2), 2, **{**KINDS[kind], "every": 50})
     ds = dcmread(io.BytesIO(clean_dicom(made.data, key=KEY)))
     assert np.array_equal(decode(ds, str(ds.file_meta.TransferSyntaxUID)), made.pixels)
 
@@ -80,7 +80,7 @@ def refused(data: bytes) -> str:
 def test_refusals_quote_nothing(capfd: Any, caplog: Any) -> None:
     mint = Mint(seed=3)
     caplog.set_level(logging.DEBUG)
-    data = plant(mint, 3).data
+    data = plant(mint, 3, every=9).data
     swapped = [
         data.replace(planted.DX.encode(), b"1.2.840.10008.5.1.4.1.1.2\0\0"),
         data.replace(b"MONOCHROME2 ", b"ZQNOTHING   "),
@@ -113,7 +113,7 @@ def build_archive(root: Path, mint: Mint) -> list[planted.Planted]:
     folder.mkdir(parents=True)
     made = []
     for number, kind in enumerate(KINDS.values()):
-        made.append(plant(mint, number, **{"every": 3, **kind}))
+        made.append(plant(mint, number, **{**kind, "every": 9}))
         (folder / f"{mint.text('file name')}.dcm").write_bytes(made[-1].data)
     with zipfile.ZipFile(folder / f"{mint.text('archive name')}.zip", "w") as archive:
         made.append(plant(mint, 20, every=9))
@@ -251,7 +251,7 @@ def test_a_profile_that_keeps_one_attribute_is_found_out(monkeypatch: pytest.Mon
     from xraytk.data import profile
 
     mint = Mint(seed=7)
-    made = plant(mint, 7)
+    made = plant(mint, 7, every=9)
     honest = profile.clean_header
 
     def leaky(ds: Dataset, *more: Any) -> Dataset:
