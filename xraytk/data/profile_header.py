@@ -19,6 +19,7 @@ from xraytk.data.refused import Refused
 
 _DX = ("1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1")
 _CR = "1.2.840.10008.5.1.4.1.1.1"
+_SC = "1.2.840.10008.5.1.4.1.1.7"
 _AGE = re.compile(r"\d{3}[DWMY]")
 _ORIENTATION = re.compile(r"[ALRPHF]{1,3}")
 _MAX_AGE = 90
@@ -99,7 +100,28 @@ class _Cleaner:
         for keyword in (*profile_table.EMPTY, *more.get(made.SOPClassUID, ())):
             if keyword not in made:
                 setattr(made, keyword, None)
+        self._agree()
         return made
+
+    def _agree(self) -> None:
+        """Add and remove what follows from other attributes, so that the object stays a whole one."""
+        made = self._made
+        if (
+            made.SOPClassUID not in _DX
+            and made.get("BodyPartExamined") != "CHEST"
+            and "Laterality" not in made
+        ):
+            made.Laterality = None
+        if made.SOPClassUID.startswith(_SC) and "ConversionType" not in made:
+            made.ConversionType = "WSD"
+        rescale = ("RescaleIntercept", "RescaleSlope", "RescaleType")
+        if "ModalityLUTSequence" in made:
+            for keyword in rescale:
+                made.pop(keyword, None)
+        elif any(keyword in made for keyword in rescale[:2]):
+            for keyword, usual in zip(rescale, ("0", "1", "US"), strict=True):
+                if keyword not in made:
+                    setattr(made, keyword, usual)
 
     def _name_class(self) -> None:
         said, kind = header.text(self._ds, "SOPClassUID"), header.modality(self._ds)
@@ -235,13 +257,20 @@ def _lut_entries(item: Dataset, count: int) -> NDArray[np.uint16] | None:
 
 
 def numbers_within(text: str, low: float, high: float, most: int) -> list[float] | None:
-    """Values of an element with numbers, if all lie within a range and there are not too many."""
+    """Values of an element with numbers, if all lie within a range and their count fits.
+
+    Args:
+        text: Of the element.
+        low: Lowest value.
+        high: Highest value.
+        most: Most values; 2 wants a pair.
+    """
     try:
         values = [float(part) for part in text.split("\\")] if text.isascii() else []
     except ValueError:
         return None
     inside = all(math.isfinite(v) and low <= v <= high for v in values)
-    return values if values and inside and len(values) <= most else None
+    return values if inside and (len(values) == 2 if most == 2 else 1 <= len(values) <= most) else None
 
 
 def capped_age(ds: Dataset) -> str:

@@ -184,7 +184,7 @@ NUMBERS = MappingProxyType(
         "ShutterPresentationValue": (0, 65_535, 1),
     }
 )
-"""Attributes with numbers, to (lowest, highest, most values); outside of these nothing passes."""
+"""Attributes with numbers, to (lowest, highest, most values; 2 is a pair); nothing else passes."""
 
 CODES = MappingProxyType(
     {
