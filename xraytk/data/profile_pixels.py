@@ -73,7 +73,9 @@ def clean_pixels(ds: Dataset, syntax: str, boxes: Sequence[Box] = ()) -> CleanPi
     shape = _shape(ds)
     native = syntax in (*_KEPT_AS_THEY_ARE, _BIG_ENDIAN)
     if boxes:
-        if not native and syntax != _RLE and (cleaned := _cleaned(ds, shape["NumberOfFrames"])):
+        if syntax == _RLE:
+            _check_offsets(ds, shape["NumberOfFrames"])
+        elif not native and (cleaned := _cleaned(ds, shape["NumberOfFrames"])):
             ds.PixelData = encapsulate([frame for frame, _ in cleaned])
         image = _stored(decode(ds, syntax), shape if shape["SamplesPerPixel"] == 1 else {})
         image = blank(image, boxes)
@@ -235,15 +237,19 @@ def _coded(ds: Dataset, syntax: str, shape: dict[str, int]) -> CleanPixels:
 def _cleaned(ds: Dataset, count: int) -> list[tuple[bytes, int]]:
     """Frames without their remarks, and their bits per sample; none where one is not understood."""
     try:
-        frames = list(generate_frames(ds.PixelData, number_of_frames=count))
+        return [without_remarks(frame) for frame in _frames(ds, count)]
+    except Broken:
+        return []
+
+
+def _frames(ds: Dataset, count: int) -> list[bytes]:
+    try:
+        frames = [bytes(frame) for frame in generate_frames(ds.PixelData, number_of_frames=count)]
     except Exception as error:
         raise Refused("truncated", f"fragments: {type(error).__name__}") from None
     if not frames or not all(frames):
         raise Refused("truncated", "0 bytes of pixels")
-    try:
-        return [without_remarks(bytes(frame)) for frame in frames]
-    except Broken:
-        return []
+    return frames
 
 
 def _differ(words: NDArray[Any], values: NDArray[Any], shape: dict[str, int]) -> bool:
@@ -260,6 +266,7 @@ def _run_length(ds: Dataset, shape: dict[str, int]) -> CleanPixels:
     Source:
         DICOM PS3.5 G.5: unused offsets, and bytes after the last run that is needed.
     """
+    _check_offsets(ds, shape["NumberOfFrames"])
     if shape["SamplesPerPixel"] == 1:
         return _plain(_stored(decode(ds, _RLE), shape), ds, shape)
     if shape["BitsAllocated"] != 8 or shape["NumberOfFrames"] != 1:
@@ -270,3 +277,14 @@ def _run_length(ds: Dataset, shape: dict[str, int]) -> CleanPixels:
         raise Refused("undecodable", type(error).__name__) from None
     numbers = _numbers(shape) | {"PlanarConfiguration": 0}
     return CleanPixels(_even(image.tobytes()), EXPLICIT, False, numbers, header.photometric(ds))
+
+
+def _check_offsets(ds: Dataset, count: int) -> None:
+    """See that the segments of run lengths lie within their frame, one after the other."""
+    for frame in _frames(ds, count):
+        planes = int.from_bytes(frame[:4], "little")
+        if len(frame) < 64 or not 1 <= planes <= 15:
+            raise Refused("undecodable", "offsets")
+        offsets = np.frombuffer(frame, "<u4", planes, 4).astype(np.int64)
+        if offsets[0] < 64 or offsets[-1] >= len(frame) or (np.diff(offsets) <= 0).any():
+            raise Refused("undecodable", "offsets")
