@@ -4,6 +4,8 @@
 a word beside it is found only if the header holds it (`data.scrub`).
 """
 
+# ruff: noqa: E501  (patterns are read whole)
+
 from __future__ import annotations
 
 import re
@@ -11,35 +13,399 @@ from collections.abc import Iterator
 
 from xraytk.data.identifiers import CJK, Found
 
-_STOP = """
-a about above abnormal acute addendum admission advised after afternoon age all also am an and angiogram
-angiography any ap apex apical arch are artery as at attending aware be because been before below bilateral
-body bone both brain breast bronchus but by call called can cardiac cardiology cardiomegaly care carina
-catheter catheters central change changes chest clear clinic clinical clinician comment comparison compared
-concerning conclusion conclusions congestion consolidation consult consultant correlation could critical ct
-cta cxr date department did discussed doctor doctors does dose dr ecg ed edema effusion electronically
-emergency er evaluation exam examination fellow film finding findings floor follow followup for from front
-frontal had has have he heart her him his history hospital house icu if image images imaging impression in
-indication infiltrate inpatient interval into is it its large lateral left level levels line lines lobe lower
-lung lungs md mass medical medicine mediastinum midline mild moderate mr mra mri mrs ms neck new no node
-nodule none normal not note notified np nurse nursing observed of office on oncology opacity or ordering
-other our outpatient outside pa page paged pain patient per pericardium phone physician pleural pneumonia
-pneumothorax portable possible practitioner pressure primary prior prof professor provider provisional
-pulmonary radiograph radiologic radiologist radiologists radiology re read receipt recommend recommendation
-recommendations recommended referring report reported reports requesting resident result results rib ribs
-right rn said scan scans screening see seen she showed shows signed significant similar since sinus small
-spine stable staff stated status still study subsequent suggest suggested supine surgery surgical system team
-technique technologist telephone than that the their there these they this thoracic thorax time to today
-trachea transcribed tube tubes two ultrasound unchanged unit unknown unremarkable up upper urgent user verbal
-verbally via view views wall ward was we were wet when where which who will with without x xray xrays yesterday
-you agree agreed acknowledged confirmed informed requested reviewed resected performed placed spoke told
-contacted verified dictated approved interpreted final preliminary three four one first second third an
-ray rays digital radiography upright film films erect sitting technician anesthesia trauma neurology pediatrics
-gynecology orthopedics pulmonology self anonymous
-""".split()
+_STOP = [
+    "a",
+    "about",
+    "above",
+    "abnormal",
+    "acute",
+    "addendum",
+    "admission",
+    "advised",
+    "after",
+    "afternoon",
+    "age",
+    "all",
+    "also",
+    "am",
+    "an",
+    "and",
+    "angiogram",
+    "angiography",
+    "any",
+    "ap",
+    "apex",
+    "apical",
+    "arch",
+    "are",
+    "artery",
+    "as",
+    "at",
+    "attending",
+    "aware",
+    "be",
+    "because",
+    "been",
+    "before",
+    "below",
+    "bilateral",
+    "body",
+    "bone",
+    "both",
+    "brain",
+    "breast",
+    "bronchus",
+    "but",
+    "by",
+    "call",
+    "called",
+    "can",
+    "cardiac",
+    "cardiology",
+    "cardiomegaly",
+    "care",
+    "carina",
+    "catheter",
+    "catheters",
+    "central",
+    "change",
+    "changes",
+    "chest",
+    "clear",
+    "clinic",
+    "clinical",
+    "clinician",
+    "comment",
+    "comparison",
+    "compared",
+    "concerning",
+    "conclusion",
+    "conclusions",
+    "congestion",
+    "consolidation",
+    "consult",
+    "consultant",
+    "correlation",
+    "could",
+    "critical",
+    "ct",
+    "cta",
+    "cxr",
+    "date",
+    "department",
+    "did",
+    "discussed",
+    "doctor",
+    "doctors",
+    "does",
+    "dose",
+    "dr",
+    "ecg",
+    "ed",
+    "edema",
+    "effusion",
+    "electronically",
+    "emergency",
+    "er",
+    "evaluation",
+    "exam",
+    "examination",
+    "fellow",
+    "film",
+    "finding",
+    "findings",
+    "floor",
+    "follow",
+    "followup",
+    "for",
+    "from",
+    "front",
+    "frontal",
+    "had",
+    "has",
+    "have",
+    "he",
+    "heart",
+    "her",
+    "him",
+    "his",
+    "history",
+    "hospital",
+    "house",
+    "icu",
+    "if",
+    "image",
+    "images",
+    "imaging",
+    "impression",
+    "in",
+    "indication",
+    "infiltrate",
+    "inpatient",
+    "interval",
+    "into",
+    "is",
+    "it",
+    "its",
+    "large",
+    "lateral",
+    "left",
+    "level",
+    "levels",
+    "line",
+    "lines",
+    "lobe",
+    "lower",
+    "lung",
+    "lungs",
+    "md",
+    "mass",
+    "medical",
+    "medicine",
+    "mediastinum",
+    "midline",
+    "mild",
+    "moderate",
+    "mr",
+    "mra",
+    "mri",
+    "mrs",
+    "ms",
+    "neck",
+    "new",
+    "no",
+    "node",
+    "nodule",
+    "none",
+    "normal",
+    "not",
+    "note",
+    "notified",
+    "np",
+    "nurse",
+    "nursing",
+    "observed",
+    "of",
+    "office",
+    "on",
+    "oncology",
+    "opacity",
+    "or",
+    "ordering",
+    "other",
+    "our",
+    "outpatient",
+    "outside",
+    "pa",
+    "page",
+    "paged",
+    "pain",
+    "patient",
+    "per",
+    "pericardium",
+    "phone",
+    "physician",
+    "pleural",
+    "pneumonia",
+    "pneumothorax",
+    "portable",
+    "possible",
+    "practitioner",
+    "pressure",
+    "primary",
+    "prior",
+    "prof",
+    "professor",
+    "provider",
+    "provisional",
+    "pulmonary",
+    "radiograph",
+    "radiologic",
+    "radiologist",
+    "radiologists",
+    "radiology",
+    "re",
+    "read",
+    "receipt",
+    "recommend",
+    "recommendation",
+    "recommendations",
+    "recommended",
+    "referring",
+    "report",
+    "reported",
+    "reports",
+    "requesting",
+    "resident",
+    "result",
+    "results",
+    "rib",
+    "ribs",
+    "right",
+    "rn",
+    "said",
+    "scan",
+    "scans",
+    "screening",
+    "see",
+    "seen",
+    "she",
+    "showed",
+    "shows",
+    "signed",
+    "significant",
+    "similar",
+    "since",
+    "sinus",
+    "small",
+    "spine",
+    "stable",
+    "staff",
+    "stated",
+    "status",
+    "still",
+    "study",
+    "subsequent",
+    "suggest",
+    "suggested",
+    "supine",
+    "surgery",
+    "surgical",
+    "system",
+    "team",
+    "technique",
+    "technologist",
+    "telephone",
+    "than",
+    "that",
+    "the",
+    "their",
+    "there",
+    "these",
+    "they",
+    "this",
+    "thoracic",
+    "thorax",
+    "time",
+    "to",
+    "today",
+    "trachea",
+    "transcribed",
+    "tube",
+    "tubes",
+    "two",
+    "ultrasound",
+    "unchanged",
+    "unit",
+    "unknown",
+    "unremarkable",
+    "up",
+    "upper",
+    "urgent",
+    "user",
+    "verbal",
+    "verbally",
+    "via",
+    "view",
+    "views",
+    "wall",
+    "ward",
+    "was",
+    "we",
+    "were",
+    "wet",
+    "when",
+    "where",
+    "which",
+    "who",
+    "will",
+    "with",
+    "without",
+    "x",
+    "xray",
+    "xrays",
+    "yesterday",
+    "you",
+    "agree",
+    "agreed",
+    "acknowledged",
+    "confirmed",
+    "informed",
+    "requested",
+    "reviewed",
+    "resected",
+    "performed",
+    "placed",
+    "spoke",
+    "told",
+    "contacted",
+    "verified",
+    "dictated",
+    "approved",
+    "interpreted",
+    "final",
+    "preliminary",
+    "three",
+    "four",
+    "one",
+    "first",
+    "second",
+    "third",
+    "an",
+    "ray",
+    "rays",
+    "digital",
+    "radiography",
+    "upright",
+    "film",
+    "films",
+    "erect",
+    "sitting",
+    "technician",
+    "anesthesia",
+    "trauma",
+    "neurology",
+    "pediatrics",
+    "gynecology",
+    "orthopedics",
+    "pulmonology",
+    "self",
+    "anonymous",
+]
 NO_NAME = frozenset(_STOP)
 """Words that are capitalised in reports and are no names; some are, and are then missed."""
-_PARTICLES = frozenset("de van der den von zu al el bin ibn abu da di do dos das la le du del st ter ten af av y e ben".split())
+_PARTICLES = frozenset(
+    [
+        "de",
+        "van",
+        "der",
+        "den",
+        "von",
+        "zu",
+        "al",
+        "el",
+        "bin",
+        "ibn",
+        "abu",
+        "da",
+        "di",
+        "do",
+        "dos",
+        "das",
+        "la",
+        "le",
+        "du",
+        "del",
+        "st",
+        "ter",
+        "ten",
+        "af",
+        "av",
+        "y",
+        "e",
+        "ben",
+    ]
+)
 _TOKEN = re.compile(r"[^\W\d_](?:[^\W\d_]|['’‘`.-](?=[^\W\d_]))*\.?|(?<=\s)[dDlLO]['’]")
 _CREDENTIAL = re.compile(
     r"\b(?:M\.?D\.?|MBBS|M\.B\.B\.S\.?|MBChB|MB\s?BS|FRCR|MRCP|D\.O\.|Ph\.?D\.?|FACR|FRANZCR|RT\(R\)|R\.T\.|PA-C|ARNP|RN|R\.N\.|NP)(?![\w.])"
@@ -62,14 +428,24 @@ _TALK = re.compile(
     r"\b(?i:discussed|communicated|conveyed|relayed|reported|called|telephoned|paged|notified|informed|spoke|told|faxed|phoned|texted|"
     r"reviewed|conferred|contacted)\b"
 )
-_TO = re.compile(r"\b(?:with|to|by|notified|informed|paged|called|telephoned|told|contacted|phoned)\s+(?=[^\W\d_])")
+_TO = re.compile(
+    r"\b(?:with|to|by|notified|informed|paged|called|telephoned|told|contacted|phoned)\s+(?=[^\W\d_])"
+)
 _PATIENT = re.compile(r"(?i:\b(?:patient|pt),?)\s+(?=[A-Z][^\W\d_]+\s+[A-Z])")
 _TALK_WITHIN = 90
 _HOUSE = r"(?:Hospitals?|Medical\s+Cent(?:er|re)|Clinic|Infirmary|Health\s+Cent(?:er|re)|Polyclinic|Sanatorium|Hospice)"
 _PLACES = (
-    re.compile(rf"\b(?:from|at|to|in|of|@)\s+(?:the\s+)?(?P<x>(?:(?!Outside|Referring|Our|Local|This|Another)[A-Z][\w.'’&-]*\s+(?:of\s+|and\s+|de\s+)?){{1,5}}{_HOUSE}(?:\s+of\s+(?:[A-Z][\w-]*\s?)+)?)"),
-    re.compile(r"\b(?i:hospital|institution|facility|clinic|ward|department|dept|address|employer)\s*:\s*(?P<x>(?:[A-Z\d][\w.'’&-]*[ \t,]*){1,7})"),
-    re.compile(r"\b(?i:ward|bed|room|rm|bay)\s*(?i:no\.?|number|#|:)?\s*(?P<x>[A-Z]{0,2}-?\d{1,4}[A-Z]?)\b(?!\s*(?i:days?|hours?|weeks?|months?|years?|min))"),
+    re.compile(
+        rf"\b(?:from|at|to|in|of|@)\s+(?:the\s+)?(?P<x>(?:(?!Outside|Referring|Our|Local|This|Another)[A-Z][\w.'’&-]*\s+(?:of\s+|and\s+|de\s+)?){{1,5}}{_HOUSE}(?:\s+of\s+(?:[A-Z][\w-]*\s?)+)?)"
+    ),
+    re.compile(
+        r"\b(?i:hospital|institution|facility|clinic|ward|department|dept|address|employer)\s*:\s*(?P<x>(?:[A-Z\d][\w.'’&-]*[ \t,]*){1,7})"
+    ),
+    re.compile(
+        r"\b(?i:ward|bed|room|rm|bay)\s*(?i:no\.?|number|#|:)?\s*(?P<x>[A-Z]{0,2}-?\d{1,4}[A-Z]?)\b(?!\s*(?i:days?|hours?|weeks?|months?|years?|min))"
+    ),
+)
+_PLACES_ZH = (
     re.compile(r"(?:医院|医疗机构|机构|科室|科别|病区|病房|(?:家庭|现|联系|户籍)?(?:地址|住址)|籍贯|工作单位|单位|送检单位)(?:名称)?\s*[:]\s*(?P<x>(?![a-zA-Z]{1,3}\b)[^\s,;。、:】\]]{1,30})"),
     re.compile(rf"(?:于|在|自|由|从|往|至|到)(?P<x>(?!我|本|外|当地|上级|其他|其它|某|该|专科|综合|下级|基层|就近|社区医院|大)[{CJK}]{{2,14}}?(?:医院|卫生院|诊所|医学院))"),
     re.compile(rf"(?P<x>[{CJK}]{{2,8}}(?:省|市|县|区|州)[{CJK}]{{0,10}}(?:人民|中心|中医|妇幼|肿瘤|胸科|附属|第[一二三四五六七八九十]+)[{CJK}]{{0,6}}医院)"),
@@ -90,18 +466,24 @@ _ROLE = (
 )
 _LABEL_ZH = re.compile(rf"(?:{_ROLE})\s*(?P<sep>[:]\s*|[ \u3000]+)(?=[{CJK}A-Za-z])")
 _NEXT_ZH = f"(?={_ROLE}|报告|审核|检查|诊断|日期|时间|性别|年龄|科室|电话|联系|男|女|签|$|[^{CJK}·])"
-_NAME_ZH = re.compile(rf"(?:{_SUR}[{CJK}·]{{1,3}}?|[{CJK}]{{2,4}}?|[{CJK}]{{1,6}}·[{CJK}·]{{1,12}}?){_NEXT_ZH}")
+_NAME_ZH = re.compile(
+    rf"(?:{_SUR}[{CJK}·]{{1,3}}?|[{CJK}]{{2,4}}?|[{CJK}]{{1,6}}·[{CJK}·]{{1,12}}?){_NEXT_ZH}"
+)
 _CUT_ZH = re.compile(rf"{_SUR}[{CJK}]{{1,2}}")
 _TITLED_ZH = re.compile(
     rf"(?P<x>{_SUR}(?:[{CJK}]{{1,2}})??|{_SUR}某{{1,2}})\s?(?=(?:副?主任)?(?:医生|医师|主任|教授|护士|先生|女士|小姐|大夫|技师|老师|护师|院长|同志))"
 )
 _NOT_ZH = re.compile(
-    "高年|高级|申请|经治|管床|主管|常规|任何|方便|时间|明确|全科|和|单位|安排|成|连|应|向|查|通知|解|游|阳|文|华|边|关|包|路|车|明|商|明|管|时|全|师"
-    "|司|米|和|符|连|解|应|查|报告|审核|诊断|放射|值班|请|上级|级|科|医|治|临床|检|住院"
+    "高年|高级|申请|经治|管床|主管|常规|任何|方便|时间|明确|全科|单位|安排|报告|审核|诊断|放射|值班|上级|临床|检查|检验|住院|专科|主治|"
+    "应请|咨询|专业|向上|^[和成连应向查解游包路车明商管时全师司米符单边关与请科级医]$|通知|告知|联系|由|我院|本院"
 )
 _BEFORE_ZH = re.compile("[主责担]$")
-_PATIENT_ZH = re.compile(rf"(?:患者|病人|患儿|受检者)[,:\s]?(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,、\s]*(?:男|女|,|系|因|于|住|现年|\d))")
-_SAID_ZH = re.compile(rf"(?:电话)?(?:通知|告知|联系|报告|汇报)(?:了|给)?(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,。;\s(]|$)")
+_PATIENT_ZH = re.compile(
+    rf"(?:患者|病人|患儿|受检者)[,:\s]?(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,、\s]*(?:男|女|现年|\d{{1,3}}岁))"
+)
+_SAID_ZH = re.compile(
+    rf"(?:电话)?(?:通知|告知|联系|报告|汇报)(?:了|给)?(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,。;\s(]|$)"
+)
 
 
 def names(text: str) -> Iterator[Found]:
@@ -114,9 +496,10 @@ def names(text: str) -> Iterator[Found]:
         Ours.
     """
     yield from _latin(text)
-    if re.search(f"[{CJK}]", text):
+    han = re.search(f"[{CJK}]", text) is not None
+    if han:
         yield from _chinese(text)
-    for pattern in _PLACES:
+    for pattern in (*_PLACES, *(_PLACES_ZH if han else ())):
         for found in pattern.finditer(text):
             if not is_hole(found["x"]):
                 start, end = found.span("x")
@@ -131,13 +514,13 @@ def is_hole(text: str) -> bool:
 def _latin(text: str) -> Iterator[Found]:
     for found in _TITLE.finditer(text):
         end = found.end()
-        while span := _person(text, end, lower=found[0][0] in "dmp", most=3):
+        while span := _person(text, end, lower=found[0][0] in "dmp", most=4):
             yield Found(*span, "name")
             more = re.compile(r"\s*(?:,|/|&|and)\s*(?=[A-Z])").match(text, span[1])
             if more is None or found[0].strip(" .").casefold() not in ("drs", "doctors"):
                 break
             end = more.end()
-    for pattern in (_BY, _LABEL, _PATIENT):
+    for pattern in (_BY, _LABEL, _PATIENT) if ":" in text else (_BY, _PATIENT):
         for found in pattern.finditer(text):
             if span := _person(text, found.end(), most=4, comma=True):
                 yield Found(*span, "name")
@@ -145,22 +528,24 @@ def _latin(text: str) -> Iterator[Found]:
         stop = re.compile(r"[.;。]\s|$").search(text, talk.end())
         until = min(talk.start() + _TALK_WITHIN, stop.start() if stop else len(text))
         for found in _TO.finditer(text, talk.start(), until):
-            if (span := _person(text, found.end(), most=3)) and not text[span[0] : span[1]].isupper():
+            if (span := _person(text, found.end(), most=4)) and not text[span[0] : span[1]].isupper():
                 yield Found(*span, "name")
     for found in _CREDENTIAL.finditer(text):
         if span := _before(text, found.start()):
             yield Found(*span, "name")
 
 
-def _person(text: str, at: int, *, most: int, lower: bool = False, comma: bool = False) -> tuple[int, int] | None:
+def _person(
+    text: str, at: int, *, most: int, lower: bool = False, comma: bool = False
+) -> tuple[int, int] | None:
     """The capitalised words from ``at`` on that can be a name; one word if lower case will do."""
-    start, end, count, at_word = -1, -1, 0, at
+    start, end, count, whole, at_word = -1, -1, 0, 0, at
     while count < most and (found := _TOKEN.match(text, at_word)):
         word = found[0]
         if re.search(f"[{CJK}]", word) or is_hole(word) or _is_stop(word):
             break
         if word[0].isupper() or (lower and count == 0 and len(word) > 2):
-            count += 1
+            count, whole = count + 1, whole + (len(word.rstrip(".")) > 1)
             end = found.start() + len(re.sub(r"['’]s$|(?<=\w\w\w)\.$", "", word))
             start = found.start() if start < 0 else start
         elif word.casefold() in _PARTICLES:
@@ -169,16 +554,18 @@ def _person(text: str, at: int, *, most: int, lower: bool = False, comma: bool =
             break
         if len(word) > 3 and word.endswith("."):
             break
-        gap = re.compile(r"[ \t]*,[ \t]*|[ \t]+" if comma and count == 1 else r"[ \t]+").match(text, found.end())
+        gap = re.compile(r"[ \t]*,[ \t]*|[ \t]+" if comma and count == 1 else r"[ \t]+").match(
+            text, found.end()
+        )
         if gap is None:
             break
         at_word = gap.end()
-    return (start, end) if count else None
+    return (start, end) if whole else None
 
 
 def _is_stop(word: str) -> bool:
     plain = word.casefold().rstrip(".")
-    return plain in NO_NAME and not (len(word) == 2 and word.endswith("."))
+    return plain in NO_NAME and not (len(plain) == 1 and word[0].isupper())
 
 
 def _before(text: str, at: int) -> tuple[int, int] | None:

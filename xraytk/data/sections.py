@@ -49,9 +49,7 @@ _ENGLISH: dict[str, str] = {
     ),
 }
 _CHINESE: dict[str, str] = {
-    "findings": (
-        "(?:影像学?|检查|放射学?|放射线?|胸片|摄片|报告|图像)?(?:所见|表现|描述)|检查结果描述"
-    ),
+    "findings": ("(?:影像学?|检查|放射学?|放射线?|胸片|摄片|报告|图像)?(?:所见|表现|描述)|检查结果描述"),
     "impression": (
         "(?:影像学?|放射学?|初步|检查|报告)?(?:诊断)?(?:意见|印象|结论|结果|提示)|(?:影像学?|放射学?|初步|报告)?诊断|建议"
     ),
@@ -69,14 +67,17 @@ _CHINESE: dict[str, str] = {
 }
 _PREFIX = r"(?:(?:胸部|X\s?线|X\s?光|DR|CR|CT)\s?)*"
 _OPEN, _CLOSE = r"[【\[〔《<＜「(（]", r"[】\]〕》>＞」)）]"
-_NUMBERING = r"(?:(?:\d{1,2}|[一二三四五六七八九十])\s?[.、．)）]\s?|[(（](?:\d{1,2}|[一二三四五六七八九十])[)）]\s?)"
+_NUMBERING = (
+    r"(?:(?:\d{1,2}|[一二三四五六七八九十])\s?[.、．)）]\s?|[(（](?:\d{1,2}|[一二三四五六七八九十])[)）]\s?)"
+)
 _EDGE = r"(?:^|(?<=[\s。；;，,.!?！？、)）】\]:：*#>]))"
 _NO_COLON = (  # these head a section even without a colon
     r"FINDINGS?|IMPRESSIONS?|CONCLUSIONS?|INDICATIONS?|COMPARISONS?|TECHNIQUES?|(?:CLINICAL\s+)?HISTORY"
     r"|FINAL\s+REPORT|WET\s+READ|REASON\s+FOR\s+(?:THIS\s+|THE\s+)?EXAM(?:INATION)?"
 )
 _SIGNED = (
-    r"(?:electronically\s+|digitally\s+)?signed(?:\s+(?:electronically|off))?\s+by|dictated\s+by|transcribed\s+by"
+    r"(?:electronically\s+|digitally\s+)?signed(?:\s+(?:electronically|off))?\s+by"
+    r"|dictated\s+by|transcribed\s+by"
 )
 _LANGUAGE_SHARE = 0.2
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
