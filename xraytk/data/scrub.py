@@ -22,6 +22,8 @@ HOLE = "___"
 KINDS = ("name", "id", "date", "time", "age", "phone", "email", "url", "place")
 """What is counted."""
 
+ESCAPE = re.compile(r"\x1b(?:\$[()]?|[()-.])[0-9A-Z@]")
+"""Escape sequences of ISO 2022, which a parser may leave in names."""
 _PLAIN = str.maketrans({0xFF01 + i: 0x21 + i for i in range(94)} | {0x3000: " "})  # full-width forms
 _WORD = re.compile(f"[{LATIN}]+|[{CJK}]")
 _IS_CJK = re.compile(f"[{CJK}]")
@@ -115,7 +117,7 @@ def scrub_report(text: str, secrets: Iterable[str] = ()) -> Scrubbed:
     """
     wanted = _Wanted()
     for secret in secrets:
-        for group in unicodedata.normalize("NFC", secret).split("="):
+        for group in unicodedata.normalize("NFC", ESCAPE.sub("", secret)).split("="):
             _want(group.strip().translate(_PLAIN), wanted)
     plain = text.translate(_PLAIN)
     found = {*_date_spans(plain, wanted.dates), *_word_spans(plain, wanted)}
