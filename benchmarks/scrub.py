@@ -35,7 +35,7 @@ from xraytk.data import header
 from xraytk.data.scrub import scrub_report
 
 DATA = Path(__file__).parents[1] / "../shared/data"
-MOST, QUICK = 4000, 400
+MOST, QUICK = 4000, 300
 
 PEOPLE = (  # family, given, ideograms
     "Smith^John", "García López^María José", "O'Brien^Siobhán", "Nguyễn^Thị Hương", "Müller^Jürgen", "van der Berg^Pieter",
@@ -280,7 +280,7 @@ def corpus(data: Path, count: int) -> tuple[str, dict[str, list[str]]]:
         }
     from xraytk.data.synthetic import make_phantom
 
-    made = [make_phantom(seed, size_px=64).reports for seed in range(min(count, 200))]
+    made = [make_phantom(seed, size_px=64).reports for seed in range(max(12, count // 50))]
     return "phantoms", {lang: [m[lang] for m in made] for lang in ("en", "zh")}
 
 

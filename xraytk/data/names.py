@@ -374,6 +374,11 @@ _STOP = [
 ]
 NO_NAME = frozenset(_STOP)
 """Words that are capitalised in reports and are no names; some are, and are then missed."""
+_ALSO_NAMES, _ENDS = (
+    frozenset(["an", "so", "he", "no", "long", "new", "low", "see", "will", "you", "we"]),
+    ("", ",", ";", ")"),
+)
+"""Words that are names only where a clause ends behind them: "Dr. Nguyen Van An, radiologist"."""
 _PARTICLES = frozenset(
     [
         "de",
@@ -448,7 +453,7 @@ _PLACES = (
 _PLACES_ZH = (
     re.compile(r"(?:医院|医疗机构|机构|科室|科别|病区|病房|(?:家庭|现|联系|户籍)?(?:地址|住址)|籍贯|工作单位|单位|送检单位)(?:名称)?\s*[:]\s*(?P<x>(?![a-zA-Z]{1,3}\b)[^\s,;。、:】\]]{1,30})"),
     re.compile(rf"(?:于|在|自|由|从|往|至|到)(?P<x>(?!我|本|外|当地|上级|其他|其它|某|该|专科|综合|下级|基层|就近|社区医院|大)[{CJK}]{{2,14}}?(?:医院|卫生院|诊所|医学院))"),
-    re.compile(rf"(?P<x>[{CJK}]{{2,8}}(?:省|市|县|区|州)[{CJK}]{{0,10}}(?:人民|中心|中医|妇幼|肿瘤|胸科|附属|第[一二三四五六七八九十]+)[{CJK}]{{0,6}}医院)"),
+    re.compile(rf"(?P<x>(?![于在自由从往至到])[{CJK}]{{2,8}}(?:省|市|县|区|州)[{CJK}]{{0,10}}(?:人民|中心|中医|妇幼|肿瘤|胸科|附属|第[一二三四五六七八九十]+)[{CJK}]{{0,6}}医院)"),
 )  # fmt: skip
 
 _SURNAMES = (
@@ -482,7 +487,7 @@ _PATIENT_ZH = re.compile(
     rf"(?:患者|病人|患儿|受检者)[,:\s]?(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,、\s]*(?:男|女|现年|\d{{1,3}}岁))"
 )
 _SAID_ZH = re.compile(
-    rf"(?:电话)?(?:通知|告知|联系|报告|汇报)(?:了|给)?(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,。;\s(]|$)"
+    rf"(?:电话)?(?:通知|告知|联系|报告|汇报)(?:了|给)?(?P<x>{_SUR}(?!医|主任|护士|教授|大夫|先生|女士|老师|技师)[{CJK}]{{1,2}})(?=[,。;\s(]|$)"
 )
 
 
@@ -542,7 +547,7 @@ def _person(
     start, end, count, whole, at_word = -1, -1, 0, 0, at
     while count < most and (found := _TOKEN.match(text, at_word)):
         word = found[0]
-        if re.search(f"[{CJK}]", word) or is_hole(word) or _is_stop(word):
+        if re.search(f"[{CJK}]", word) or is_hole(word) or _is_stop(word, text[found.end() :][:1]):
             break
         if word[0].isupper() or (lower and count == 0 and len(word) > 2):
             count, whole = count + 1, whole + (len(word.rstrip(".")) > 1)
@@ -563,8 +568,10 @@ def _person(
     return (start, end) if whole else None
 
 
-def _is_stop(word: str) -> bool:
+def _is_stop(word: str, after: str = "") -> bool:
     plain = word.casefold().rstrip(".")
+    if plain in _ALSO_NAMES and word.istitle() and after[:1] in _ENDS:
+        return False
     return plain in NO_NAME and not (len(plain) == 1 and word[0].isupper())
 
 

@@ -19,8 +19,8 @@ from xraytk.data.names import is_hole, names
 HOLE = "___"
 """What stands where an identifier stood; the convention of the public report collections."""
 
-KINDS = ("name", "id", "date", "time", "age", "phone", "email", "url", "place")
-"""What is counted."""
+KINDS = ("name", "date", "time", "age", "phone", "email", "url", "place", "id")
+"""What is counted; of two kinds that fit, the first."""
 
 ESCAPE = re.compile(r"\x1b(?:\$[()]?|[()-.])[0-9A-Z@]")
 """Escape sequences of ISO 2022, which a parser may leave in names."""
