@@ -60,13 +60,13 @@ _OLD = re.compile("9\\d|1[0-2]\\d|ninety|hundred|九十|一百", re.IGNORECASE)
 _MONTHLY = re.compile("|".join(MONTHS), re.IGNORECASE)
 
 _RULES: list[tuple[str, re.Pattern[str], str]] = [
-    ("email", _NET, r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    ("email", _NET, r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+"),
     ("url", _NET, r"(?:https?://|ftp://|www\.)[^\s,;，。；、)）>\u4e00-\u9fff]+"),
     # dates
-    ("date", _THREE, rf"{_FREE}{_Y4}\s?([-./])\s?{_M}\s?\1\s?{_D}(?:T\d[\d:.]*|(?!\d))"),
+    ("date", _THREE, rf"{_FREE}{_Y4}(\s?[-./]\s?){_M}\1{_D}(?:T\d[\d:.]*|(?!\d))"),
     ("date", _THREE, rf"{_FREE}{_Y4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{6}})?(?!\d)"),
-    ("date", _THREE, rf"{_FREE}(?:0?\d{{1,2}}|{_D})\s?([-./])\s?(?:{_D}|0\d{{2}})\s?\1\s?{_Y4}(?!\d)"),
-    ("date", _THREE, rf"{_FREE}(?:{_M}\s?([-/])\s?{_D}\s?\1|{_D}\s?([-/])\s?{_M}\s?\2)\s?\d{{2}}(?!\d){_SIZE}(?!\s*(?:th\s*)?ribs?)"),
+    ("date", _THREE, rf"{_FREE}(?:0?\d{{1,2}}|{_D})(\s?[-./]\s?)(?:{_D}|0\d{{2}})\1{_Y4}(?!\d)"),
+    ("date", _THREE, rf"{_FREE}(?:{_M}(\s?[-/]\s?){_D}\1|{_D}(\s?[-/]\s?){_M}\2)\d{{2}}(?!\d){_SIZE}(?!\s*(?:th\s*)?ribs?)"),
     ("date", _THREE, rf"{_FREE}(?:0[1-9]|[12]\d|3[01])\.(?:0[1-9]|1[0-2])\.\d{{2}}(?!\d){_SIZE}"),
     ("date", _MONTHLY, rf"{_FREE}{_MONTH}{_GAP}{_NTH}(?:\s?-\s?{_NTH})?{_GAP}{_Y}{_OVER}{_SIZE}"),
     ("date", _MONTHLY, rf"{_FREE}{_NTH}{_GAP}(?:of\s)?{_MONTH}{_GAP}{_Y}{_OVER}{_SIZE}"),
