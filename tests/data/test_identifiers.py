@@ -24,12 +24,12 @@ A 61 year old man; an 89-year-old woman.|Cardiothoracic ratio 12/33, 16.2/24.7 a
 The lower 2/3 of the left lung, grade 3/6 murmur, GCS 15.|COVID-19, SARS-CoV-2, 2019-nCoV and H1N1.|Right upper lobe, S1+S2, segment 6.|120 kV, 1200ml drained, 2000 HU.|
 He may 2 weeks later return.|No change since 2019.|20 pack-years; 95 pack-years.|Dr. ___ was told at ___.|Dr. XXXX XXXX was notified at XXXX hours.|MR chest and DR chest are advised.|
 The patient is rotated. Signed by ___.|Discussed with the ED physician.|Tube 5 cm above the carina; tip at T4-5.|The AP view shows March fracture.|The T9 vertebral body; C7-T1.|
-No acute disease. Room air.|In 2020 a stent was placed.|Reviewed by Radiology.|The 12:00 position.|1.5 cm; 2.25 cm; 0.75 cm|Bed rest. Ward round.|Doctor was called.|A 98 day old infant
+No acute disease. Room air.|In 2020 a stent was placed.|Reviewed by Radiology.|The 12:00 position.|1.5 cm; 2.25 cm; 0.75 cm|Bed rest. Ward round.|Doctor was called.|A 98 day old infant|A 14F, a 28F with side holes; temperature 101.2F|Her son was told
 """
 KEPT_ZH = """
 右肺上叶见结节，大小约3.5cm×2.1cm，边界清。|双肺纹理增多，第5、6肋骨骨折，T8椎体压缩。|主动脉迂曲，心胸比约0.52，倾斜30度。|建议3个月后复查，24小时内随访。|1. 双肺未见异常。2. 心影不大。|
 考虑肺炎，较前片吸收，3日前发热。|女，56岁，咳嗽2周，T12、L1陈旧压缩。|置入14F引流管，引流1200ml。|由主任医师审核，高年资医师会诊，建议咨询专业医生。|胸部DR正位片，床旁片，双侧对称。|
-左肺下叶前基底段，第1肋间。|张力性气胸，马方综合征，王氏征阳性。|患者左侧第5和第6根肋骨骨折。|肺扩张良好，白线影，高密度影，石灰样钙化。|中心静脉导管末端位于第7胸椎水平。
+左肺下叶前基底段，第1肋间。|张力性气胸，马方综合征，王氏征阳性。|患者左侧第5和第6根肋骨骨折。|肺扩张良好，白线影，高密度影，石灰样钙化。|患者高热因肺炎，胡须较多，高血压于2年前|请主任查房。|报告：双肺清晰。审核：无异常|中心静脉导管末端位于第7胸椎水平。
 """
 
 

@@ -50,7 +50,8 @@ _SEP = r"\s?[-./]\s?"
 _NUM = "[〇零一二三四五六七八九十廿]"
 _CUE = (
     r"(?:on|dated?|since|performed|stud(?:y|ies)|exam(?:ination)?s?|radiographs?|films?|comparison|compared\s+(?:to|with)|"
-    r"prior|from|x-?rays?|cxr|ct|obtained)"
+    r"prior|from|x-?rays?|cxr|ct|obtained|"
+    r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?)"
 )
 
 _ANY, _HAN, _SLASH = re.compile(r"\d"), re.compile("[\u4e00-\u9fff]"), re.compile(r"\d/\d")
@@ -76,8 +77,11 @@ _RULES: list[tuple[str, re.Pattern[str], str]] = [
     ("date", _MONTHLY, rf"(?<=in )(?-i:{'|'.join(m.capitalize() for m in _FULL.split('|'))}){_OVER}"),
     ("date", _MONTHLY, rf"(?<=since )(?-i:{'|'.join(m.capitalize() for m in _FULL.split('|'))}){_OVER}"),
     ("date", _THREE, rf"{_FREE}{_Y4}[-/](?:0[1-9]|1[0-2])(?![\d-]){_SIZE}"),
-    ("date", _SLASH, rf"(?<=\b)(?:\b{_CUE}\s+(?:the\s+)?)(?P<x>{_M}/{_D})(?![\d/.]){_SIZE}"),
+    ("date", _SLASH, rf"(?<=\b)(?:\b{_CUE}\s+(?:the\s+)?)(?P<x>{_M}/{_D}|{_D}/{_M})(?![\d/.]){_SIZE}"),
+    ("date", _SLASH, rf"{_FREE}{_M}/{_Y4}(?!\d){_SIZE}"),
+    ("date", _HAN, r"(?:本|上个?|当|下)月\s*(?P<x>\d{1,2}\s*[日号])"),
     ("date", _HAN, rf"(?:{_Y4}|(?<!\d)\d{{2}})\s*年\s*{_M}\s*月(?:份|\s*{_D}\s*[日号]?)?"),
+    ("date", _HAN, rf"(?<!\d){_M}\s*月(?:份|初|底|末|[上中下]旬)"),
     ("date", _HAN, rf"(?<!\d){_M}\s*月\s*{_D}\s*[日号]"),
     ("date", _HAN, rf"(?:{_NUM}{{2,4}}年)?{_NUM}{{1,3}}月{_NUM}{{1,3}}[日号]|{_NUM}{{4}}年{_NUM}{{1,3}}月"),
     ("date", _HAN, rf"(?:与|较|对比|比较|对照|于|日期\s*:)\s*(?P<x>{_M}[-./月]{_D})(?=\s*(?:日|前|片|胸|X|CT|DR|检查|比|旧))"),
@@ -112,6 +116,7 @@ _RULES: list[tuple[str, re.Pattern[str], str]] = [
     ("id", _THREE, r"(?<!\d)(?<!\d\.)\d{6,}(?!\d)"),
     # ages over 89
     ("age", _OLD, r"(?<![\d.])(?P<x>9\d|1[0-2]\d)[\s-]*(?:(?:years?|yrs?|y)[\s-]*(?:old|of[\s-]age)|y/?o\b|y\.\s?o\.|yr\b(?!s)|周?岁|歲)"),
+    ("age", _OLD, r"(?<![\d.])(?P<x>9\d|10\d)\s?[mf](?=\s*(?:,|with\b|c/o|presenting|h/o|s/p))"),
     ("age", _OLD, r"(?:\baged?|年龄|\bage\s+of)\s*(?:is|为)?[:\s]\s*(?P<x>9\d|1[0-2]\d)(?!\d)(?!\s*(?:days?|weeks?|months?|天|月|周|d\b|w\b|m\b))"),
     ("age", _OLD, r"(?P<x>ninety(?:[\s-](?:one|two|three|four|five|six|seven|eight|nine))?|one\s+hundred(?:\s+and\s+\w+)?)[\s-]*years?[\s-]*(?:old|of)"),
     ("age", _OLD, r"(?P<x>九十[一二三四五六七八九]?|一百[零一二三四五六七八九十]*)周?岁"),

@@ -55,7 +55,7 @@ _CREDENTIAL = re.compile(
     r"\b(?:M\.?D\.?|MBBS|M\.B\.B\.S\.?|MBChB|MB\s?BS|FRCR|MRCP|D\.O\.|Ph\.?D\.?|FACR|FRANZCR|RT\(R\)|R\.T\.|PA-C|ARNP|RN|R\.N\.|NP)(?![\w.])"
 )
 _TITLE = re.compile(
-    r"(?<![\w.-])(?:(?i:drs?|mrs?|ms|prof)\.|Drs?|Mrs?|Ms|Miss|Mx|Prof|Professor|Doctor|DRS?|MRS|PROF|PROFESSOR|DOCTOR|dr)(?=[\s.A-Z])\s*"
+    r"(?<![\w.-])(?:(?i:drs?|mrs?|ms|prof)\.|Drs?|Mrs?|Ms|Miss|Mx|Prof|Professor|Doctor|DRS?|MRS|PROF|PROFESSOR|DOCTOR|dr|Nurse|Sister|RN|NP)(?=[\s.A-Z])\s*"
 )
 _BY = re.compile(
     r"\b(?i:(?:signed|dictated|transcribed|interpreted|read|reported|reviewed|authenticated|verified|approved|finali[sz]ed|attested|"
@@ -76,6 +76,9 @@ _TO = re.compile(
     r"\b(?:with|to|by|notified|informed|paged|called|telephoned|told|contacted|phoned)\s+(?=[^\W\d_])"
 )
 _PATIENT = re.compile(r"(?i:\b(?:patient|pt),?)\s+(?=[A-Z][^\W\d_]+\s+[A-Z])")
+_KIN = re.compile(
+    r"\b(?:daughter|son|wife|husband|mother|father|brother|niece|nephew|partner)\s+(?=[A-Z][a-z])"
+)
 _TALK_WITHIN, _CLAUSE = 90, re.compile(r"[.;。]\s")
 _HOUSE = r"(?:Hospitals?|Medical\s+Cent(?:er|re)|Clinic|Infirmary|Health\s+Cent(?:er|re)|Polyclinic|Sanatorium|Hospice)"
 _PLACES = (
@@ -90,6 +93,7 @@ _PLACES = (
     ),
 )
 _PLACES_ZH = (
+    re.compile(r"(?:家住|现住|住于|住在)(?P<x>[^\s,;。、:(（]{2,30})"),
     re.compile(r"(?:医院|医疗机构|机构|科室|科别|病区|病房|(?:家庭|现|联系|户籍)?(?:地址|住址)|籍贯|工作单位|单位|送检单位)(?:名称)?\s*[:]\s*(?P<x>(?![a-zA-Z]{1,3}\b)[^\s,;。、:】\]]{1,30})"),
     re.compile(rf"(?:于|在|自|由|从|往|至|到)(?P<x>(?!我|本|外|当地|上级|其他|其它|某|该|专科|综合|下级|基层|就近|社区医院|大)[{CJK}]{{2,14}}?(?:医院|卫生院|诊所|医学院))"),
     re.compile(rf"(?P<x>(?![于在自由从往至到])[{CJK}]{{2,8}}(?:省|市|县|区|州)[{CJK}]{{0,10}}(?:人民|中心|中医|妇幼|肿瘤|胸科|附属|第[一二三四五六七八九十]+)[{CJK}]{{0,6}}医院)"),
@@ -106,7 +110,7 @@ _SUR = f"(?:{_DOUBLE}|[{''.join(sorted(set(_SURNAMES)))}])"
 _ROLE = (
     "(?:报告|审核|诊断|检查|主治|主管|经治|住院|管床|书写|签名|签发|会诊|申请|送检|操作|摄片|摄影|投照|阅片|复核|值班|审签|记录|初诊|终审|初写|打印|登记|录入)"
     "(?:医师|医生|者|人|技师|大夫|护士|技术员|员)(?:签名|签字|签章)?"
-    "|(?:患者|病人|被检者|受检者)?姓名|(?:医师|医生)?(?:签名|签字|签章)|技师|医师|医生|联系人|家属|监护人|护士|接听人|接收人|通知人|报告人"
+    r"|(?:患者|病人|被检者|受检者)?姓名|(?:医师|医生)?(?:签名|签字|签章)|技师|医师|医生|联系人|家属|监护人|护士|技术员|操作员|接听人|接收人|通知人|报告人"
 )
 _LABEL_ZH = re.compile(rf"(?:{_ROLE})\s*(?P<sep>[:]\s*|[ \u3000]+)(?=[{CJK}A-Za-z])")
 _NEXT_ZH = f"(?={_ROLE}|报告|审核|检查|诊断|日期|时间|性别|年龄|科室|电话|联系|男|女|签|$|[^{CJK}·])"
@@ -115,18 +119,22 @@ _NAME_ZH = re.compile(
 )
 _CUT_ZH = re.compile(rf"{_SUR}[{CJK}]{{1,2}}")
 _TITLED_ZH = re.compile(
-    rf"(?P<x>{_SUR}(?:[{CJK}]{{1,2}})??|{_SUR}某{{1,2}})\s?(?=(?:副?主任)?(?:医生|医师|主任|教授|护士|先生|女士|小姐|大夫|技师|老师|护师|院长|同志))"
+    rf"(?P<x>{_SUR}(?:[{CJK}]{{1,2}})??|{_SUR}某{{1,2}})\s?(?=(?:副?主任|主治|住院|主管)?(?:医生|医师|主任|教授|护士|先生|女士|小姐|大夫|技师|老师|护师|院长|同志))"
 )
 _NOT_ZH = re.compile(
     "高年|高级|申请|经治|管床|主管|常规|任何|方便|时间|明确|全科|单位|安排|报告|审核|诊断|放射|值班|上级|临床|检查|检验|住院|专科|主治|"
-    "应请|咨询|专业|向上|^[和成连应向查解游包路车明商管时全师司米符单边关与请科级医]$|通知|告知|联系|由|我院|本院"
+    "应请|应向|查房|会诊|咨询|专业|向上|^[和成连应向查解游包路车明商管时全师司米符单边关与请科级医]$|通知|告知|联系|由|我院|本院"
 )
 _BEFORE_ZH = re.compile("[主责担]$")
 _PATIENT_ZH = re.compile(
-    rf"(?:患者|病人|患儿|受检者)[,:\s]?(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,、\s]*(?:男|女|现年|\d{{1,3}}岁))"
+    rf"(?:患者|病人|患儿|受检者)[,:\s]?(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,、\s]*(?:男|女|现年|\d{{1,3}}岁))|(?:患者|病人|患儿)(?P<y>(?![高应时常全成明左曲强安平])(?:{_SUR}[{CJK}]{{2}}))(?=因|于\d|系)"
 )
 _SAID_ZH = re.compile(
     rf"(?:电话)?(?:通知|告知|联系|报告|汇报)(?:了|给)?(?P<x>{_SUR}(?!医|主任|护士|教授|大夫|先生|女士|老师|技师)[{CJK}]{{1,2}})(?=[,。;\s(]|$)"
+)
+
+_ROLE_ZH = re.compile(
+    rf"(?:医生|医师|护士|主任|(?:审核|复核|书写|签发|审签|初审|终审)\s*:\s*)(?P<x>{_SUR}[{CJK}]{{1,2}})(?=[,、。;\s(]|$)"
 )
 
 
@@ -164,7 +172,7 @@ def _latin(text: str) -> Iterator[Found]:
             if more is None or found[0].strip(" .").casefold() not in ("drs", "doctors"):
                 break
             end = more.end()
-    for pattern in (_BY, _LABEL, _PATIENT) if ":" in text else (_BY, _PATIENT):
+    for pattern in (_BY, _LABEL, _PATIENT, _KIN) if ":" in text else (_BY, _PATIENT, _KIN):
         for found in pattern.finditer(text):
             if span := _person(text, found.end(), most=4, comma=True):
                 yield Found(*span, "name")
@@ -259,6 +267,7 @@ def _chinese(text: str) -> Iterator[Found]:
         start, end = found.span("x")
         if not _NOT_ZH.search(found["x"]) and not _BEFORE_ZH.search(text[:start][-1:]):
             yield Found(start, end, "name")
-    for pattern in (_PATIENT_ZH, _SAID_ZH):
+    for pattern in (_PATIENT_ZH, _SAID_ZH, _ROLE_ZH):
         for found in pattern.finditer(text):
-            yield Found(*found.span("x"), "name")
+            if not _NOT_ZH.search(found[found.lastgroup or 0]):
+                yield Found(*found.span(found.lastgroup or 0), "name")

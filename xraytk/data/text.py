@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xraytk.data.deid import hashed
-from xraytk.data.sections import joined, language_of, split_sections, tidy, training_text
+from xraytk.data.sections import joined, split_sections, tidy, training_text
+from xraytk.data.sections import language_of as language_of
 from xraytk.data.sheet import (
     FACT_COLUMNS,
     KEY_COLUMNS,
