@@ -9,6 +9,8 @@ REASONS: dict[str, str] = {
     "broken-header": "the header cannot be parsed",
     "implausible-header": "the header contradicts itself or the compressed pixels",
     "no-pixels": "the object holds no image (a report, a plan, a directory)",
+    "report": "a structured report, which is text and no image",
+    "no-text": "a structured report without findings or impression",
     "wrong-modality": "the modality is neither CR nor DX",
     "not-chest": "the header says that another part of the body was examined",
     "for-processing": "raw detector data that are not meant to be looked at (For Processing)",

@@ -1,34 +1,43 @@
-"""Scrubbing: what the header says of people is blanked in the reports.
+"""Scrubbing: what the header says of people, and what identifies by its form, is blanked in reports.
 
-It knows the header only, so it is a safety net, and no replacement for a de-identified report.
+A name that neither the header holds nor a word beside it betrays stays, so this is a safety net,
+and no replacement for a de-identified report.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from xraytk.data.identifiers import CJK, LATIN, MONTHS, Found, identifiers
+from xraytk.data.names import is_hole, names
+
 HOLE = "___"
 """What stands where an identifier stood; the convention of the public report collections."""
 
-_LATIN = r"0-9A-Za-z\u00c0-\u024f\u0300-\u036f\u0370-\u04ff"  # a word ends where none of these follows
-_CJK = r"\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\u3040-\u30ff"
-_WORD = re.compile(f"[{_LATIN}]+|[{_CJK}]")
-_IS_CJK = re.compile(f"[{_CJK}]")
+KINDS = ("name", "date", "time", "age", "phone", "email", "url", "place", "id")
+"""What is counted; of two kinds that fit, the first."""
+
+ESCAPE = re.compile(r"\x1b(?:\$[()]?|[()-.])[0-9A-Z@]")
+"""Escape sequences of ISO 2022, which a parser may leave in names."""
+_PLAIN = str.maketrans({0xFF01 + i: 0x21 + i for i in range(94)} | {0x3000: " "})  # full-width forms
+_WORD = re.compile(f"[{LATIN}]+|[{CJK}]")
+_IS_CJK = re.compile(f"[{CJK}]")
 _NAME_GAP = re.compile(r"[\s,.^'·・-]*")
 _TITLES = ("医生", "医师", "主任", "教授", "先生", "女士", "护士", "技师", "某")
 _LONGEST_CJK_NAME = 4
 _SHORTEST_ID = 3
+_LONGEST_GUESS = 6
 _COMMON = (
     "an and are as at be but by do for go had has he her his if in is it may me my no nor not of on or "
     "own she so the to up us was we who yet you dr md mr mrs ms prof "
     "chest clear heart high large left long low lung mid mild new normal old rib ribs right small"
 )
 _COMMON_WORDS = frozenset(_COMMON.split())
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 _MONTH = (
     r"(?P<name>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
@@ -38,7 +47,7 @@ _NTH = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?P<y>\d{4}|\d{2})"
 _GAP = r"[\s,./-]{0,3}"
 _DATES = [
-    re.compile(rf"(?<![{_LATIN}])(?:{spelling})(?![{_LATIN}])", re.IGNORECASE)
+    re.compile(rf"(?<![{LATIN}])(?:{spelling})(?![{LATIN}])", re.IGNORECASE)
     for spelling in (
         r"(?P<y>\d{4})\s?[-./]\s?(?P<m>\d{1,2})\s?[-./]\s?(?P<d>\d{1,2})",
         r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})",
@@ -75,40 +84,62 @@ class _Wanted:
             self.phrases.setdefault(sequence[0], []).append((sequence, gaps))
 
 
-def scrub(text: str, secrets: Iterable[str]) -> tuple[str, int]:
-    """Replace what the header says of the people by ``___``.
-
-    Names (DICOM person names too), ids and dates are looked for, whatever their case, as whole
-    words; dates in the spellings that reports use. Common words of reports that are also names
-    ("No", "He", "Long") go only as part of the full name: "No pneumothorax" must keep its
-    meaning.
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """A text without identifiers, and how many there were.
 
     Args:
-        text: A report.
+        text: With ``___`` where they stood.
+        counts: By kind, only kinds of `KINDS` that were found.
+    """
+
+    text: str = field(repr=False)
+    counts: dict[str, int]
+
+
+def scrub_report(text: str, secrets: Iterable[str] = ()) -> Scrubbed:
+    """Replace by ``___`` what the header says of the people, and what identifies by its form.
+
+    Names of the header (DICOM person names too), its ids and dates are looked for, whatever their
+    case, as whole words; dates in the spellings that reports use. Common words of reports that
+    are also names ("No", "He", "Long") go only as part of the full name: "No pneumothorax" must
+    keep its meaning. What goes without a header is told in `data.identifiers` and `data.names`.
+
+    Args:
+        text: A report, in English or Chinese.
         secrets: Texts of the header: names, ids, dates (YYYYMMDD).
 
     Returns:
-        The text, and the number of replacements.
+        The text, and the number of replacements by kind. Scrubbed again, it stays as it is.
 
     Source:
         Ours.
     """
     wanted = _Wanted()
     for secret in secrets:
-        for group in unicodedata.normalize("NFC", secret).split("="):
-            _want(group.strip(), wanted)
-    spans = sorted(
-        {*_date_spans(text, wanted.dates), *_word_spans(text, wanted)}, key=lambda s: (s[0], -s[1])
-    )
-    out, count, at = [], 0, 0
-    for start, end in spans:
+        for group in unicodedata.normalize("NFC", ESCAPE.sub("", secret)).split("="):
+            _want(group.strip().translate(_PLAIN), wanted)
+    plain = text.translate(_PLAIN)
+    found = {*_date_spans(plain, wanted.dates), *_word_spans(plain, wanted)}
+    found |= {*identifiers(plain), *names(plain)}
+    out, at = [], 0
+    counts: Counter[str] = Counter()
+    for start, end, kind in sorted(found, key=lambda f: (f.start, -f.end, KINDS.index(f.kind))):
+        if is_hole(text[start:end]):
+            continue
         if start >= at:
             out += [text[at:start], HOLE]
-            count += 1
+            counts[kind] += 1
             at = end
         elif end > at:  # two finds overlap: one hole for both
             at = end
-    return "".join([*out, text[at:]]), count
+    return Scrubbed("".join([*out, text[at:]]), {kind: counts[kind] for kind in KINDS if counts[kind]})
+
+
+def scrub(text: str, secrets: Iterable[str]) -> tuple[str, int]:
+    """`scrub_report` with one number in place of the counts."""
+    clean = scrub_report(text, secrets)
+    return clean.text, sum(clean.counts.values())
 
 
 def _want(group: str, wanted: _Wanted) -> None:
@@ -118,6 +149,8 @@ def _want(group: str, wanted: _Wanted) -> None:
     if any(c.isdigit() for c in group):
         if sum(len(w) for w in words) >= _SHORTEST_ID:
             wanted.add(words, tuple(group[a.end() : b.start()] for a, b in pairwise(found)))
+            if len(whole := _plain("".join(m[0] for m in found))) >= _LONGEST_GUESS:
+                wanted.add([whole])
         if date := re.fullmatch(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})(?:\d{6}.*)?", group):
             wanted.dates.add((int(date[1]), int(date[2]), int(date[3])))
         if "^" not in group:
@@ -167,7 +200,7 @@ def _plain(word: str) -> str:
     return "".join(c for c in apart if not unicodedata.combining(c))
 
 
-def _word_spans(text: str, wanted: _Wanted) -> Iterator[tuple[int, int]]:
+def _word_spans(text: str, wanted: _Wanted) -> Iterator[Found]:
     """Spans of the wanted phrases, the longest at each word."""
     found = list(_WORD.finditer(text))
     words = [_plain(m[0]) for m in found]
@@ -180,18 +213,19 @@ def _word_spans(text: str, wanted: _Wanted) -> Iterator[tuple[int, int]]:
                 if tuple(between) == gaps or (gaps is None and all(map(_NAME_GAP.fullmatch, between))):
                     best = len(phrase)
         if best:
-            yield found[i].start(), found[i + best - 1].end()
+            digits = any(c.isdigit() for w in words[i : i + best] for c in w)
+            yield Found(found[i].start(), found[i + best - 1].end(), "id" if digits else "name")
         elif word in wanted.surnames and text.startswith(_TITLES, found[i].end()):
-            yield found[i].span()
+            yield Found(*found[i].span(), "name")
 
 
-def _date_spans(text: str, dates: set[Date]) -> Iterator[tuple[int, int]]:
+def _date_spans(text: str, dates: set[Date]) -> Iterator[Found]:
     """Spans that spell one of the dates; two digits of the year will do, or none."""
     for spelling in _DATES if dates else ():
         for found in spelling.finditer(text):
             parts = found.groupdict()
-            month = int(parts["m"]) if parts.get("m") else _MONTHS.index(parts["name"].lower()) + 1
+            month = int(parts["m"]) if parts.get("m") else MONTHS.index(parts["name"].lower()) + 1
             day, year = int(parts["d"]), parts.get("y")
             for y, m, d in dates:
                 if (m, d) == (month, day) and (not year or int(year) in (y, y % 100)):
-                    yield found.span()
+                    yield Found(*found.span(), "date")

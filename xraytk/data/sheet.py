@@ -47,9 +47,57 @@ KEY_COLUMNS = {
 TEXT_COLUMNS = {
     "en": ("en", "reporten", "english", "enreport", "englishreport"),
     "zh": ("zh", "reportzh", "chinese", "zhreport", "chinesereport", "中文报告", "中文"),
-    "any": ("report", "text", "reporttext", "caption", "报告", "报告内容"),
-    "findings": ("findings", "finding", "检查所见", "影像所见", "影像表现", "所见"),
-    "impression": ("impression", "impressions", "conclusion", "诊断意见", "影像诊断", "诊断结论", "印象"),
+    "any": (
+        *("report", "text", "reporttext", "caption", "fullreport", "reportcontent", "narrative"),
+        *("报告", "报告内容", "检查报告", "影像报告", "报告正文", "诊断报告"),
+    ),
+    "findings": (
+        *(
+            "findings",
+            "finding",
+            "reportfindings",
+            "检查所见",
+            "影像所见",
+            "影像学所见",
+            "影像表现",
+            "影像学表现",
+        ),
+        *(
+            "放射学表现",
+            "放射学所见",
+            "x线表现",
+            "x线所见",
+            "检查表现",
+            "所见",
+            "表现",
+            "影像描述",
+            "检查描述",
+            "报告描述",
+        ),
+    ),
+    "impression": (
+        *(
+            "impression",
+            "impressions",
+            "conclusion",
+            "conclusions",
+            "reportimpression",
+            "诊断意见",
+            "影像诊断",
+        ),
+        *(
+            "影像学诊断",
+            "放射学诊断",
+            "x线诊断",
+            "诊断结论",
+            "诊断印象",
+            "影像印象",
+            "检查结论",
+            "诊断结果",
+            "报告诊断",
+        ),
+        *("印象", "结论", "诊断"),
+    ),
 }
 """Names of columns that hold a report, or a part of one."""
 

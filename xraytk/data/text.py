@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xraytk.data.deid import hashed
+from xraytk.data.sections import joined, split_sections, tidy, training_text
+from xraytk.data.sections import language_of as language_of
 from xraytk.data.sheet import (
     FACT_COLUMNS,
     KEY_COLUMNS,
@@ -41,7 +43,6 @@ _MAX_RARE = 20
 _NUMBER_OR_DATE = re.compile(r"[\d\s.,/:+年月日-]*\d[\d\s.,/:+年月日-]*")
 _UID = re.compile(r"\d+(\.\d+){3,}")
 LabelValues = dict[str, float | None]
-_CJK_LETTERS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +98,10 @@ class Facts:
     modality: str = ""
 
 
-def language_of(text: str) -> str:
-    """Tell a text's language: "zh" if a fifth of its letters or more are Chinese, else "en".
-
-    Source:
-        Ours: Chinese reports hold some Latin abbreviations, English ones no Chinese at all.
-    """
-    chinese = len(_CJK_LETTERS.findall(text))
-    letters = sum(c.isalpha() for c in text)
-    return "zh" if letters and chinese >= 0.2 * letters else "en"
-
-
 def read_reports(path: Path, key: bytes) -> Lookup[Report]:
     """Read a table of reports.
+
+    A cell that holds a whole report with headings gives its findings and impression.
 
     Args:
         path: CSV or JSONL.
@@ -120,19 +112,16 @@ def read_reports(path: Path, key: bytes) -> Lookup[Report]:
     """
     sheet = read_sheet(path)
     explicit = {"en": sheet.place(TEXT_COLUMNS["en"]), "zh": sheet.place(TEXT_COLUMNS["zh"])}
-    free = [i for i in (sheet.place(TEXT_COLUMNS["any"]),) if i is not None]
-    if not free:
-        free = [
-            i
-            for i in (sheet.place(TEXT_COLUMNS["findings"]), sheet.place(TEXT_COLUMNS["impression"]))
-            if i is not None
-        ]
-    if not free and explicit == {"en": None, "zh": None}:
+    whole = sheet.place(TEXT_COLUMNS["any"])
+    parts = {name: sheet.place(TEXT_COLUMNS[name]) for name in ("findings", "impression")}
+    if whole is None and not any(i is not None for i in (*explicit.values(), *parts.values())):
         raise sheet.lacks("a text column: en, zh, report, text, or findings and impression")
 
     def value_of(number: int, row: tuple[str, ...]) -> Report:
-        texts = {lang: _tidy(row[i]) if i is not None else "" for lang, i in explicit.items()}
-        text = _joined([_tidy(row[i]) for i in free])
+        texts = {lang: text_of(row[i]) if i is not None else "" for lang, i in explicit.items()}
+        text = text_of(row[whole]) if whole is not None else ""
+        if not text:
+            text = report_of_parts(*("" if i is None else row[i] for i in parts.values()))
         if text and not texts[language_of(text)]:
             texts[language_of(text)] = text
         return Report(**texts)
@@ -141,26 +130,24 @@ def read_reports(path: Path, key: bytes) -> Lookup[Report]:
     return Lookup(entries, key)
 
 
+def text_of(report: str) -> str:
+    """What is learned of a whole report, with or without headings: findings and impression."""
+    return training_text(split_sections(report))
+
+
+def report_of_parts(findings: str, impression: str) -> str:
+    """What is learned of a report whose findings and impression are told apart.
+
+    Headings within them are obeyed: an "Electronically signed by" after an impression ends it.
+    """
+    return joined([text_of(findings), text_of(impression)])
+
+
 def _merge_reports(old: Report, new: Report) -> Report | None:
     for a, b in ((old.en, new.en), (old.zh, new.zh)):
         if a and b and a != b:
             return None
     return Report(en=old.en or new.en, zh=old.zh or new.zh)
-
-
-def _tidy(text: str) -> str:
-    """One line, without control characters and doubled blanks."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _joined(parts: Sequence[str]) -> str:
-    """Findings and impression as one text, each ended by a full stop."""
-    out = ""
-    for part in filter(None, parts):
-        zh = language_of(part) == "zh"
-        ended = part if part[-1] in ".。!?！？;；" else part + ("。" if zh else ".")
-        out += ended if zh or not out else " " + ended
-    return out if len([p for p in parts if p]) > 1 else next(filter(None, parts), "")
 
 
 def read_labels(path: Path, key: bytes) -> Labels:
@@ -276,10 +263,10 @@ class _Long:
         self.uncertain = 0
         self.used = {name_at, value_at}
         self._sheet, self._name_at, self._value_at = sheet, name_at, value_at
-        _check_vocabulary(sheet, name_at, Counter(filter(None, (_tidy(r[name_at]) for r in sheet.rows))))
+        _check_vocabulary(sheet, name_at, Counter(filter(None, (tidy(r[name_at]) for r in sheet.rows))))
 
     def values(self, number: int, row: tuple[str, ...]) -> LabelValues:
-        name, cell = _tidy(row[self._name_at]), row[self._value_at].strip().casefold()
+        name, cell = tidy(row[self._name_at]), row[self._value_at].strip().casefold()
         if cell in _UNCERTAIN:
             self.uncertain += 1
         elif cell in _VALUES and name:
@@ -301,7 +288,7 @@ class _Piped:
         self._names = set(counts)
 
     def _split(self, row: tuple[str, ...]) -> set[str]:
-        return {_tidy(name) for name in row[self._at].split("|")} - {""}
+        return {tidy(name) for name in row[self._at].split("|")} - {""}
 
     def values(self, number: int, row: tuple[str, ...]) -> LabelValues:
         there = self._split(row)
