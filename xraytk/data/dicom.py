@@ -22,8 +22,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.uid import UID
 
-from xraytk.data import header
-from xraytk.data.decode import decode
+from xraytk.data import header, orientation
+from xraytk.data.decode import MAX_PIXELS, decode
 from xraytk.data.grey import to_grey
 from xraytk.data.plain import kind_of, read_picture
 from xraytk.data.refused import REASONS, Refused
@@ -50,7 +50,10 @@ def read_radiograph(data: bytes) -> Radiograph:
         data: The whole file.
 
     Returns:
-        The radiograph at the source's resolution, air dark and bone bright.
+        The radiograph at the source's resolution, air dark and bone bright, turned as it is
+        looked at where the header says how it lies (`orientation`), with square pixels. What is
+        stored and what is clipped: `grey`. For Processing objects are rendered, and flagged by
+        ``intent``.
 
     Raises:
         Refused: With a reason of `REASONS`; it never carries a text of the header.
@@ -90,22 +93,46 @@ def _silence() -> Iterator[None]:
 
 def _read_dataset(ds: Dataset) -> Radiograph:
     _check(ds)
-    syntax = _syntax_of(ds)
-    pixels, voi = to_grey(decode(ds, syntax), ds)
+    syntax, photometric, intent = _syntax_of(ds), header.photometric(ds), header.intent(ds)
+    is_colour = not photometric.startswith("MONOCHROME")
+    grey = to_grey(decode(ds, syntax), ds, processing=intent == "PROCESSING", colour=is_colour)
+    view = header.view(ds)
+    way = orientation.turn_of(ds, view)
+    spacing_mm, spacing_kind = header.spacing(ds) or (None, "")
+    aspect = orientation.aspect_of(ds, spacing_mm)
+    pixels = orientation.turn(orientation.to_square(grey.pixels, aspect, MAX_PIXELS), way)
+    if spacing_mm and aspect != 1:
+        spacing_mm = (min(spacing_mm), min(spacing_mm))
+    elif spacing_mm and orientation.swaps_sides(way):
+        spacing_mm = spacing_mm[::-1]
     return Radiograph(
         pixels=pixels,
         identity=header.identity(ds),
         modality=header.modality(ds),
-        view=header.view(ds),
-        spacing_mm=header.spacing_mm(ds),
-        bits_stored=int(ds.get("BitsStored") or ds.BitsAllocated),
+        view=view,
+        spacing_mm=spacing_mm,
+        bits_stored=grey.bits,
         syntax=syntax,
-        photometric=header.photometric(ds),
-        voi=voi,
+        photometric=photometric,
+        voi=grey.voi,
         sex=header.sex(ds),
         age_years=header.age_years(ds),
         manufacturer=header.maker(ds),
         burned_in=header.text(ds, "BurnedInAnnotation").upper() == "YES",
+        range_low=grey.range_low,
+        range_high=grey.range_high,
+        window=grey.window,
+        voi_count=grey.voi_count,
+        inverted=grey.inverted,
+        clipped_low=grey.clipped_low,
+        clipped_high=grey.clipped_high,
+        padded=grey.padded,
+        intent=intent,
+        overlays=header.overlays(ds),
+        orientation=way,
+        aspect=round(aspect, 4),
+        spacing_kind=spacing_kind,
+        repairs=grey.repairs,
     )
 
 
@@ -198,7 +225,7 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _check(ds: Dataset) -> None:
-    """Refuse what is no chest radiograph for display, before its pixels cost anything."""
+    """Refuse what is no chest radiograph, before its pixels cost anything."""
     modality = header.modality(ds)
     if modality and modality not in header.MODALITIES:
         raise Refused("wrong-modality", modality if modality in header.KNOWN_MODALITIES else "")
@@ -209,8 +236,6 @@ def _check(ds: Dataset) -> None:
         raise Refused("wrong-modality", "none")
     if header.is_elsewhere(ds):
         raise Refused("not-chest")
-    if header.text(ds, "PresentationIntentType").upper() == "FOR PROCESSING":
-        raise Refused("for-processing")
 
 
 def _syntax_of(ds: Dataset) -> str:
