@@ -28,7 +28,8 @@ class Codestream(NamedTuple):
     """What a frame's own header says.
 
     Args:
-        kind: "jpeg", "jpeg-lossless", "jpeg-ls", "jpeg2000", "htj2k" or "jpeg-xl".
+        kind: "jpeg", "jpeg-lossless", "jpeg-ls", "jpeg2000", "htj2k" (reversible)
+            or "jpeg-xl".
         rows: Height.
         columns: Width.
         samples: Components; 0 when the header is not read so far.
@@ -67,8 +68,9 @@ def decode_frame(
 ) -> tuple[NDArray[Any], bool]:
     """Decode one compressed frame.
 
-    HTJ2K goes to OpenJPH, which takes less than half the time of OpenJPEG, and to the latter
-    when it does not know a feature.
+    Reversible HTJ2K goes to OpenJPH, which takes less than half the time of OpenJPEG. The latter
+    does the irreversible one, where OpenJPH lets values beyond the ends wrap around, and what
+    OpenJPH does not know.
 
     Args:
         frame: The whole frame.
@@ -183,7 +185,7 @@ def decode_jpeg(frame: bytes, decoder: Callable[[bytes], NDArray[Any]]) -> NDArr
 
 
 def _describe_2000(frame: bytes, photometric: str) -> Codestream:
-    """Read the SIZ marker segment, and of COD whether colours are transformed.
+    """Read the SIZ marker segment, and of COD whether colours are transformed, without loss or not.
 
     Source:
         ISO/IEC 15444-1 A.5.1 and A.6.1; 15444-15 A.2 (Rsiz bit 14: HTJ2K).
@@ -198,13 +200,16 @@ def _describe_2000(frame: bytes, photometric: str) -> Codestream:
         raise Refused("implausible-header", "tiles")
     if -(-(right - from_left) // wide) * -(-(bottom - from_top) // high) > _MOST_TILES:
         raise Refused("implausible-header", "tiles")
-    transformed, at = photometric == "RGB", at + 4 + int.from_bytes(frame[at + 4 : at + 6], "big")
-    while at + 9 <= len(frame) and frame[at] == 0xFF and frame[at + 1] not in (0x90, 0xD9):
+    holds_rgb, is_reversible = photometric == "RGB", False
+    at += 4 + int.from_bytes(frame[at + 4 : at + 6], "big")
+    while at + 14 <= len(frame) and frame[at] == 0xFF and frame[at + 1] not in (0x90, 0xD9):
         if frame[at + 1] == 0x52:
-            transformed |= frame[at + 8] == 1
+            holds_rgb |= frame[at + 8] == 1
+            is_reversible = frame[at + 13] == 1
             break
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return Codestream("htj2k" if capabilities & 0x4000 else "jpeg2000", rows, columns, samples, transformed)
+    kind = "htj2k" if capabilities & 0x4000 and is_reversible else "jpeg2000"
+    return Codestream(kind, rows, columns, samples, holds_rgb)
 
 
 def _describe_jpeg(frame: bytes, photometric: str) -> Codestream:

@@ -15,7 +15,8 @@ from pydicom.pixels.processing import apply_color_lut
 
 from xraytk.data.refused import Refused
 
-_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
+_WEIGHTS = (19595, 38470, 7471)
+"""0.299, 0.587, 0.114 of 65536."""
 _ROWS = 256
 
 
@@ -35,11 +36,7 @@ def luminance(image: NDArray[Any], photometric: str, *, is_rgb: bool) -> NDArray
         DICOM PS3.3 C.7.6.3.1.2 (ITU-R BT.601).
     """
     if is_rgb or photometric == "RGB":
-        grey = np.empty(image.shape[:2], image.dtype)
-        for top in range(0, len(image), _ROWS):  # a block at a time: floats of all take 2 GB
-            block = image[top : top + _ROWS].astype(np.float32) @ _WEIGHTS
-            grey[top : top + _ROWS] = np.rint(block)
-        return grey
+        return _mix(image)
     first = np.ascontiguousarray(image[..., 0])
     if not photometric.startswith("YBR_PARTIAL"):
         return first
@@ -65,8 +62,17 @@ def palette_greys(ds: Dataset, codes: int) -> NDArray[np.uint16]:
         kind = np.uint8 if codes == 256 else np.uint16
         colours = np.asarray(apply_color_lut(np.arange(codes, dtype=kind)[None], ds)[0])
         wide = colours.itemsize == 2 and int(colours.max()) > 255  # 8-bit entries in 16 are common
-        return np.rint((colours[:, :3] * (1 if wide else 257)).astype(np.float32) @ _WEIGHTS).astype(
-            np.uint16
-        )
+        greys = _mix(colours[:, :3]).astype(np.uint32) * (1 if wide else 257)
     except Exception as error:
         raise Refused("colour", f"palette: {type(error).__name__}") from None
+    return np.asarray(greys, np.uint16)
+
+
+def _mix(colours: NDArray[Any]) -> NDArray[Any]:
+    """Luminance of (..., 3) uint8 or uint16, rounded; in integers, so that it is the same anywhere."""
+    grey = np.empty(colours.shape[:-1], colours.dtype)
+    for top in range(0, len(colours), _ROWS):  # a block at a time, to save memory
+        planes = np.moveaxis(colours[top : top + _ROWS], -1, 0).astype(np.uint32)
+        mixed = planes[0] * _WEIGHTS[0] + planes[1] * _WEIGHTS[1] + planes[2] * _WEIGHTS[2]
+        grey[top : top + _ROWS] = (mixed + 32768) >> 16
+    return grey
