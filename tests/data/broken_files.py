@@ -23,7 +23,8 @@ LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 LENGTHS = (0, 1, 2, 3, 0xFFFE, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 VALUES = (
     b"", b"0", b"-1", b"1", b"2", b"3", b"16", b"65535", b"99999999999", b"1e308", b"-1e308", b"1e-308",
-    b"nan", b"inf", b"\\", b"\\\\\\\\", b"1\\x", b"a" * 5000, b"\xff" * 8, b"\0" * 8, b"\x80\0", b"\xff\x7f", b"RGB ",
+    b"nan", b"inf", b"\\", b"\\\\\\\\", b"1\\x", b"a" * 5000, b"\xff" * 8, b"\0" * 8, b"\x80\0",
+    b"\xff\x7f", b"RGB ",
     b"YBR_FULL_422", b"PALETTE COLOR ", b"FOR PROCESSING", b"SIGMOID ", b"LIN ", b"H\\R ",
     b"\x1b$B\xff", b"1.2.840.10008.1.2",
 )  # fmt: skip

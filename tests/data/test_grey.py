@@ -11,7 +11,7 @@ from coded_files import Case, object_of
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from xraytk.data import grey
+from xraytk.data import header
 from xraytk.data.dicom import read_radiograph
 from xraytk.records import Radiograph
 
@@ -194,21 +194,9 @@ def test_overlays_are_counted_and_not_burned_in() -> None:
     for group, data in bits.items():
         ds.add_new((group, 0x0010), "US", 256)
         ds.add_new((group, 0x3000), "OW", data)
-    from xraytk.data import header
-
     assert header.overlays(ds) == 2
     assert image.overlays == 0
     assert (read_radiograph(drawn).pixels == image.pixels).all()
-
-
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_both_look_ups_are_the_same(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    top = np.iinfo(kind).max + 1
-    raw, table = rng.integers(0, top, (301, 257)).astype(kind), rng.integers(0, 65536, top).astype(np.uint16)
-    for wide in {False, grey._HAS_WIDE_LUT}:
-        monkeypatch.setattr(grey, "_HAS_WIDE_LUT", wide)
-        assert (grey.look_up(table, raw) == table[raw]).all()
 
 
 def test_films_and_captures_of_one_frame_are_read_and_several_frames_refused() -> None:
