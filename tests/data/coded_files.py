@@ -253,7 +253,9 @@ def compare(case: Case) -> Comparison:
     ds = dcmread(io.BytesIO(object_of(case, values)))
     raw = decode(ds, NAMES[case.name])
     allocated = raw.itemsize * 8
-    mine = raw.astype(np.int64) if case.colour else stored_values(allocated, layout_of(ds, allocated))[raw]
+    mine = (
+        raw.astype(np.int64) if case.colour else stored_values(1 << allocated, layout_of(ds, allocated))[raw]
+    )
 
     def as_grey(found: Array, photometric: str) -> Array:
         if not case.colour:

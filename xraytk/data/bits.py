@@ -86,13 +86,13 @@ def settle(layout: Layout, raw: NDArray[Any], counts: NDArray[np.float64]) -> La
     return layout._replace(bits=top.bit_length(), repairs=(*layout.repairs, "bits-stored"))
 
 
-def stored_values(allocated: int, layout: Layout) -> NDArray[np.float64]:
-    """The stored value of every bit pattern; bits outside the stored ones are masked.
+def stored_values(patterns: int, layout: Layout) -> NDArray[np.float64]:
+    """The stored value of every bit pattern below ``patterns``; bits outside the stored ones are masked.
 
     Source:
         DICOM PS3.5 8.1.1.
     """
-    codes = (np.arange(1 << allocated) >> layout.shift) & ((1 << layout.bits) - 1)
+    codes = (np.arange(patterns) >> layout.shift) & ((1 << layout.bits) - 1)
     if layout.signed:
         codes = np.where(codes >> (layout.bits - 1), codes - (1 << layout.bits), codes)
     return codes.astype(np.float64)

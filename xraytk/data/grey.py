@@ -119,7 +119,9 @@ def to_grey(raw: NDArray[Any], ds: Dataset, *, processing: bool = False, colour:
     counts = cv2.calcHist([raw], [0], None, [1 << allocated], [0, 1 << allocated]).ravel().astype(np.float64)
     layout = layout_of(Dataset() if colour else ds, allocated)
     layout = settle(layout, raw, counts)
-    stored = stored_values(allocated, layout)
+    if not layout.signed:  # tables no longer than the largest word
+        counts = counts[: int(np.flatnonzero(counts)[-1]) + 1]
+    stored = stored_values(counts.size, layout)
     padding = np.zeros(stored.size, bool) if colour else _padding(stored, ds)
     padded = float(counts[padding].sum())
     counts[padding] = 0
@@ -128,7 +130,7 @@ def to_grey(raw: NDArray[Any], ds: Dataset, *, processing: bool = False, colour:
         raise Refused("blank")
     modality = stored if colour else apply_modality(stored, ds)
     if colour:
-        found, inverted = _between(modality, 0, stored.size - 1, "full"), False
+        found, inverted = _between(modality, 0, (1 << allocated) - 1, "full"), False
     elif processing:
         found, inverted = _of_processing(raw, modality, counts, padding, ds), _is_attenuated(ds)
     else:
@@ -137,9 +139,11 @@ def to_grey(raw: NDArray[Any], ds: Dataset, *, processing: bool = False, colour:
     if inverted:
         grey = 1 - grey
     grey[padding] = 0
+    table = np.zeros(1 << allocated, np.uint16)
+    table[: grey.size] = np.rint(grey * 65535)
     total = counts.sum()
     return Grey(
-        pixels=map_values(np.rint(grey * 65535).astype(np.uint16), raw),
+        pixels=map_values(table, raw),
         voi=found.voi,
         range_low=found.low,
         range_high=found.high,
