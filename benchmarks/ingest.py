@@ -90,8 +90,8 @@ def cpu_ms(work: Callable[[], object]) -> float:
 def measure(path: Path, folder: Path, rounds: int) -> dict[str, float]:
     """Medians for one file, in ms, and the ratio peer / ours."""
     data = path.read_bytes()
-    ds = dicom._parse(data)
-    syntax = dicom._syntax_of(ds)
+    ds = dicom.parse(data)
+    syntax = dicom.syntax_of(ds)
     raw = dicom.decode(ds, syntax)
     whole = np.asarray(raw, dtype=np.uint16)
     size = (1280 * whole.shape[1] // whole.shape[0], 1280)

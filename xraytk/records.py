@@ -51,19 +51,36 @@ class Radiograph:
     Args:
         pixels: (H, W) uint16 over the full range 0..65535, at the source's resolution.
         identity: Hidden; see `Identity`.
-        modality: "CR", "DX", or "" for a plain picture.
+        modality: "CR", "DX", "RG" (film), or "" for a plain picture.
         view: One of `VIEWS`.
         spacing_mm: (row, column) spacing in the image plane; None when unknown.
         bits_stored: Significant bits of the source, 8 to 16.
         syntax: Transfer syntax UID, or "png", "jpeg", "tiff".
         photometric: Photometric interpretation of the source.
         voi: How the grey range was chosen: "lut", "linear", "linear_exact", "sigmoid",
-            "percentile" or "full".
+            "percentile", "log" (percentiles of the logarithm) or "full".
         sex: "M", "F", "O" or "".
         age_years: Age at the study; None when unknown.
         manufacturer: Usual name of a known maker, "OTHER" or "".
         split: A split given by a metadata table; "" to draw it from the patient's hash.
         burned_in: True when the source says that text is burned into the pixels.
+        range_low: Modality value (stored value of a picture) that maps to 0, before any
+            inversion; None for "lut" and "sigmoid". See `data.grey` for the way back.
+        range_high: Modality value that maps to 65535, before any inversion.
+        window: (center, width) of the window that was applied.
+        voi_count: Windows and VOI LUTs of the header; the first was taken.
+        inverted: True when 65535 - grey was stored (MONOCHROME1, INVERSE).
+        clipped_low: Share of the pixels, padding apart, below the range.
+        clipped_high: Share above it.
+        padded: Share of the pixels that the header calls padding.
+        intent: "PRESENTATION", "PROCESSING" (raw detector data, rendered here) or "".
+        overlays: Overlay planes of the source; none is burned in.
+        orientation: What was done so that the image lies as it is looked at, one of
+            `data.orientation.TURNS`; "" for nothing.
+        aspect: Height of a stored pixel over its width; when not 1, the image was resampled to
+            square pixels.
+        spacing_kind: Where ``spacing_mm`` holds: "patient", "detector", "nominal" or "".
+        repairs: What the header said wrong and the pixels corrected: "bits-stored", "high-bit".
     """
 
     pixels: np.ndarray[Any, np.dtype[np.uint16]]
@@ -80,6 +97,20 @@ class Radiograph:
     manufacturer: str = ""
     split: str = ""
     burned_in: bool = False
+    range_low: float | None = None
+    range_high: float | None = None
+    window: tuple[float, float] | None = None
+    voi_count: int = 0
+    inverted: bool = False
+    clipped_low: float = 0.0
+    clipped_high: float = 0.0
+    padded: float = 0.0
+    intent: str = ""
+    overlays: int = 0
+    orientation: str = ""
+    aspect: float = 1.0
+    spacing_kind: str = ""
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -227,7 +227,6 @@ def test_colour_becomes_luminance() -> None:
         ({"Modality": None, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "wrong-modality"),
         ({"BodyPartExamined": "LKNEE"}, "not-chest"),
         ({"BodyPartExamined": None, "SeriesDescription": "Hand PA"}, "not-chest"),
-        ({"PresentationIntentType": "FOR PROCESSING"}, "for-processing"),
         ({"NumberOfFrames": "2"}, "multi-frame"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
         ({"Rows": 65000, "Columns": 65000}, "too-large"),
@@ -345,11 +344,19 @@ def test_the_age_is_stated_or_computed(elements: dict[str, str], years: float | 
 
 
 def test_spacing_prefers_the_calibrated_one_and_undoes_the_magnification_of_the_other() -> None:
-    imager = {"ImagerPixelSpacing": ["0.3", "0.2"], "EstimatedRadiographicMagnificationFactor": "1.25"}
-    assert read_radiograph(file_of(ramp(0, 4095), **imager)).spacing_mm == pytest.approx((0.24, 0.16))
-    both = {**imager, "PixelSpacing": ["0.15", "0.14"]}
-    assert read_radiograph(file_of(ramp(0, 4095), **both)).spacing_mm == (0.15, 0.14)
-    assert read_radiograph(file_of(ramp(0, 4095), PixelSpacing=["0", "0"])).spacing_mm is None
+    def found(**elements: Any) -> tuple[tuple[float, float] | None, str]:
+        image = read_radiograph(file_of(ramp(0, 4095), **elements))
+        return image.spacing_mm, image.spacing_kind
+
+    imager = {"ImagerPixelSpacing": ["0.2", "0.2"]}
+    magnified = {**imager, "EstimatedRadiographicMagnificationFactor": "1.25"}
+    assert found(**imager) == ((0.2, 0.2), "detector")
+    assert found(**magnified) == ((0.16, 0.16), "patient")
+    assert found(**magnified, PixelSpacing=["0.15", "0.15"]) == ((0.15, 0.15), "patient")
+    assert found(**magnified, PixelSpacing=["0.2", "0.2"]) == ((0.16, 0.16), "patient")  # not calibrated
+    assert found(**imager, PixelSpacing=["0.2", "0.2"]) == ((0.2, 0.2), "detector")
+    assert found(NominalScannedPixelSpacing=["0.2", "0.2"]) == ((0.2, 0.2), "nominal")
+    assert found(PixelSpacing=["0", "0"]) == (None, "")
 
 
 def test_the_identity_is_complete_and_does_not_print_itself() -> None:

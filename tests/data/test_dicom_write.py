@@ -65,11 +65,11 @@ def test_equal_arguments_give_equal_bytes_and_other_pixels_another_object() -> N
 
 def test_the_header_says_what_was_asked_for() -> None:
     data = written(
-        texture(12), view="AP", spacing_mm=(0.3, 0.25), patient_id="77", patient_name="Wang^Wei=王^伟",
+        texture(12), view="AP", spacing_mm=(0.3, 0.3), patient_id="77", patient_name="Wang^Wei=王^伟",
         sex="F", age_years=61.9, accession="ACC", study_uid="1.2.3", sop_uid="1.2.3.4", modality="CR",
     )  # fmt: skip
     image = read_radiograph(data)
-    assert (image.modality, image.view, image.spacing_mm) == ("CR", "AP", (0.3, 0.25))
+    assert (image.modality, image.view, image.spacing_mm) == ("CR", "AP", (0.3, 0.3))
     assert (image.sex, image.age_years, image.bits_stored) == ("F", 61.0, 12)
     who = image.identity
     assert (who.patient_id, who.study_uid, who.sop_uid, who.accession) == ("77", "1.2.3", "1.2.3.4", "ACC")

@@ -1,40 +1,45 @@
-"""Pixel data to stored values: one frame, every transfer syntax of radiography.
-
-Compressed frames are told apart by their own first bytes, because transfer syntaxes in headers
-are sometimes wrong, and their own size is read before memory is given to a decoder.
-"""
+"""Pixel data to stored values: one frame, every transfer syntax of radiography."""
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.pixels.utils import pixel_array
 
-from xraytk.data import header
+from xraytk.data import colour, header
+from xraytk.data.codestream import decode_frame
 from xraytk.data.refused import Refused
 
 MAX_PIXELS = 120_000_000
 """Rows x columns; the largest detectors have about 20 million elements."""
 MIN_SIDE = 32
 
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_RLE = "1.2.840.10008.1.2.5"
-_PREFIX = "1.2.840.10008.1.2.4."
+_UID = "1.2.840.10008.1.2"
+_BIG_ENDIAN = f"{_UID}.2"
+_NATIVE = (_UID, f"{_UID}.1", _BIG_ENDIAN, f"{_UID}.1.99")
+_WRAPPED, _DEFLATED_FRAME = f"{_UID}.1.98", f"{_UID}.8.1"
+_RLE = f"{_UID}.5"
 _KNOWN_FORM = re.compile(r"1\.2\.840\.10008\.1\.2(\.\d{1,3}){0,3}")
-_CODED = {_PREFIX + s for s in ("50", "51", "57", "70", "80", "81", "90", "91", "201", "202", "203")}
+_CODED = frozenset(f"{_UID}.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 110, 111, 112, 201, 202, 203))
+SYNTAXES = frozenset({*_NATIVE, _WRAPPED, _DEFLATED_FRAME, _RLE, *_CODED})
+"""Transfer syntaxes that are read."""
+
+_RLE_SLACK = 1 << 16
+_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
 def decode(ds: Dataset, syntax: str) -> NDArray[Any]:
     """Decode the only frame.
+
+    Whether the pixels lie in fragments is seen from themselves: a transfer syntax that says
+    otherwise is a common slip of anonymisers.
 
     Args:
         ds: The object, with pixels.
@@ -42,35 +47,50 @@ def decode(ds: Dataset, syntax: str) -> NDArray[Any]:
 
     Returns:
         (H, W) uint8 or uint16: bit patterns as stored, not masked, signed ones as two's
-        complement. Colour is turned into luminance.
+        complement. Colour is turned into luminance, as is a palette (over 0..65535).
 
     Raises:
         Refused: If the pixels are not whole, too many, or cannot be decoded.
 
     Source:
-        DICOM PS3.5 8.2 and annexes A, G; luminance as in PS3.3 C.7.6.3.1.2 (YBR_FULL).
+        DICOM PS3.5 8.2 and annexes A, G.
     """
-    rows, columns, samples = _shape(ds)
-    if syntax in _NATIVE:
-        image = _native(ds, syntax, rows, columns, samples)
-    elif syntax == _RLE or syntax in _CODED:
-        frame = _only_frame(ds)
-        if syntax == _RLE:
-            image = _run_length(frame, ds, rows, columns, samples)
-        else:
-            image = _coded(frame, rows, columns, header.photometric(ds))
-    else:
+    rows, columns, samples, allocated = _shape(ds)
+    if syntax not in SYNTAXES:
         raise Refused("unsupported-syntax", syntax if _KNOWN_FORM.fullmatch(syntax) else "")
-    if image.shape[:2] != (rows, columns) or image.dtype.itemsize > 2 or image.dtype.kind not in "iu":
-        raise Refused("implausible-header", f"decoded {image.shape} {image.dtype}")
-    image = image.astype(image.dtype.newbyteorder("="), copy=False)
+    photometric, is_rgb = header.photometric(ds), False
+    fragmented = ds.PixelData[:4] == _ITEM and ds["PixelData"].is_undefined_length
+    data = join_fragments(ds.PixelData) if fragmented else ds.PixelData
+    if syntax == _RLE and fragmented:
+        image = _run_length(data, allocated, rows, columns, samples)
+    elif syntax in _CODED or (fragmented and syntax in _NATIVE):
+        if not fragmented and len(data) == rows * columns * samples * allocated // 8:
+            image = _native(ds, data, "", rows, columns, samples)
+        else:
+            image, is_rgb = decode_frame(data, rows, columns, samples, photometric)
+    else:
+        if syntax == _DEFLATED_FRAME:
+            data = _inflated(data, rows * columns * samples * allocated // 8)
+        image = _native(ds, data, syntax, rows, columns, samples)
+    image = _as_words(image, (rows, columns), allocated)
+    if photometric == "PALETTE COLOR":
+        return np.asarray(colour.palette_greys(ds, 1 << (8 * image.itemsize))[image])
     if image.ndim == 3:
-        image = _luminance(image, header.photometric(ds), coded=syntax in _CODED)
-    return np.ascontiguousarray(image).view(np.uint8 if image.itemsize == 1 else np.uint16)
+        image = colour.luminance(image, photometric, is_rgb=is_rgb)
+    return np.ascontiguousarray(image)
 
 
-def _shape(ds: Dataset) -> tuple[int, int, int]:
-    """Rows, columns and samples, checked before anything is allocated."""
+def _as_words(image: NDArray[Any], shape: tuple[int, int], allocated: int) -> NDArray[Any]:
+    """Unsigned words of the machine's byte order, at least as wide as the header says."""
+    if image.shape[:2] != shape or image.dtype.itemsize > 2 or image.dtype.kind not in "iu":
+        raise Refused("implausible-header", f"decoded {image.shape} {image.dtype}")
+    bits = max(allocated, image.dtype.itemsize * 8)
+    image = image.astype(np.dtype(f"{image.dtype.kind}{bits // 8}"), copy=False)
+    return image.view(np.dtype(f"u{bits // 8}"))
+
+
+def _shape(ds: Dataset) -> tuple[int, int, int, int]:
+    """Rows, columns, samples and bits allocated, checked before anything is allocated."""
     try:
         rows, columns = int(ds.Rows), int(ds.Columns)
         samples, allocated = int(ds.get("SamplesPerPixel", 1) or 1), int(ds.BitsAllocated)
@@ -89,163 +109,108 @@ def _shape(ds: Dataset) -> tuple[int, int, int]:
         raise Refused("colour", f"{samples} samples")
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise Refused("implausible-header", f"{stored} bits stored in {allocated}")
-    return rows, columns, samples
+    return rows, columns, samples, allocated
 
 
-def _native(ds: Dataset, syntax: str, rows: int, columns: int, samples: int) -> NDArray[Any]:
-    wanted = rows * columns * samples * int(ds.BitsAllocated) // 8
-    if "422" in header.photometric(ds):
-        wanted = wanted * 2 // 3
-    found = len(ds.PixelData)
-    if found < wanted:
-        raise Refused("truncated", f"{found} of {wanted} bytes")
-    if samples == 1:
-        return _words(ds, big=syntax == _BIG_ENDIAN)[: rows * columns].reshape(rows, columns)
-    try:
-        return np.asarray(pixel_array(ds, raw=True))
-    except Exception as error:
-        raise Refused("undecodable", type(error).__name__) from None
+def join_fragments(data: bytes) -> bytes:
+    """Put the fragments of the only frame together.
 
-
-def _words(ds: Dataset, *, big: bool) -> NDArray[Any]:
-    """Grey values of uncompressed pixel data; bits outside the stored ones are kept.
-
-    Source:
-        DICOM PS3.5 8.1.2: bytes in 16-bit words (OW) are swapped by big endian.
-    """
-    if int(ds.BitsAllocated) == 16:
-        return np.frombuffer(ds.PixelData, ">u2" if big else "<u2", len(ds.PixelData) // 2)
-    flat = np.frombuffer(ds.PixelData, np.uint8)
-    if big and ds["PixelData"].VR == "OW":
-        flat = flat[: flat.size // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
-    return flat
-
-
-def _only_frame(ds: Dataset) -> bytes:
-    try:
-        frame = next(generate_frames(ds.PixelData, number_of_frames=1))
-    except Exception as error:
-        raise Refused("truncated", f"fragments: {type(error).__name__}") from None
-    if not frame:
-        raise Refused("truncated", "0 bytes of pixels")
-    return bytes(frame)
-
-
-def _run_length(frame: bytes, ds: Dataset, rows: int, columns: int, samples: int) -> NDArray[Any]:
-    kind = np.dtype("u1" if int(ds.BitsAllocated) == 8 else "<u2")
-    try:
-        data = imagecodecs.dicomrle_decode(frame, kind)
-    except Exception as error:
-        raise Refused("undecodable", type(error).__name__) from None
-    flat = np.frombuffer(data, kind)
-    if flat.size < rows * columns * samples:
-        raise Refused("truncated", f"{flat.size} of {rows * columns * samples} values")
-    flat = flat[: rows * columns * samples]
-    return (
-        flat.reshape(rows, columns)
-        if samples == 1
-        else np.moveaxis(flat.reshape(samples, rows, columns), 0, 2)
-    )
-
-
-def _coded(frame: bytes, rows: int, columns: int, photometric: str) -> NDArray[Any]:
-    """Decode JPEG, lossless JPEG, JPEG-LS, JPEG 2000 or HTJ2K."""
-    wavelets = frame[:4] == b"\xff\x4f\xff\x51" or frame[4:8] == b"jP  "
-    if not wavelets and frame[:2] != b"\xff\xd8":
-        raise Refused("undecodable", "no known codestream")
-    kind, height, width = _size_2000(frame) if wavelets else _size_jpeg(frame)
-    if (height, width) != (rows, columns):
-        raise Refused("implausible-header", f"header {rows} x {columns}, pixels {height} x {width}")
-    if b"\xff\xd9" not in frame[-64:]:
-        raise Refused("truncated", "no end of codestream")
-    try:
-        if kind == "jpeg2000":
-            return np.asarray(imagecodecs.jpeg2k_decode(frame))
-        if kind == "jpeg-ls":
-            return np.asarray(imagecodecs.jpegls_decode(frame))
-        space = "RGB" if photometric == "RGB" else None
-        return decode_jpeg(
-            frame,
-            lambda data: np.asarray(imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)),
-        )
-    except Refused:
-        raise
-    except Exception as error:
-        raise Refused("undecodable", f"{kind}: {type(error).__name__}") from None
-
-
-def decode_jpeg(frame: bytes, decoder: Callable[[bytes], NDArray[Any]]) -> NDArray[Any]:
-    """Decode a JPEG or lossless JPEG codestream, and see that no blocks are missing at its end.
-
-    libjpeg fills what is missing with the middle grey, without an error. Where the last corner
-    is of that grey, more data are put before the end: they change the image only if it wanted some.
+    Offset tables, basic or extended, tell frames apart: with one frame they say nothing, and
+    wrong ones do no harm. What follows the last whole item is left out.
 
     Args:
-        frame: Codestream.
-        decoder: Of libjpeg.
-
-    Returns:
-        What the decoder returns.
+        data: Value of Pixel Data: an item with the basic offset table, then the fragments.
 
     Raises:
-        Refused: If the codestream ends too early.
+        Refused: If a fragment ends too early, or there is none.
 
     Source:
-        Ours; ISO/IEC 10918-1 F.2.2 (blocks without coefficients).
+        DICOM PS3.5 A.4.
     """
-    image = decoder(frame)
-    corner = image[-8:, -8:]
-    middle, end = int(corner.flat[0]), frame.rfind(b"\xff\xd9")
-    if end < 0 or middle < 2 or middle & (middle - 1) or (corner != middle).any():
-        return image
+    parts = list(_items(data))[1:]
+    if not any(map(len, parts)):
+        raise Refused("truncated", "0 bytes of pixels")
+    return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+
+
+def _items(data: bytes) -> Iterator[memoryview]:
+    view, at = memoryview(data), 0
+    while at + 8 <= len(data) and data[at : at + 4] == _ITEM:
+        length = struct.unpack_from("<I", data, at + 4)[0]
+        if at + 8 + length > len(data):
+            raise Refused("truncated", f"fragments: {len(data) - at - 8} of {length} bytes")
+        yield view[at + 8 : at + 8 + length]
+        at += 8 + length
+    rest = data[at : at + 4]
+    if rest and rest != _END and rest.strip(b"\0"):
+        raise Refused("truncated", "fragments: no item")
+
+
+def _inflated(data: bytes, wanted: int) -> bytes:
+    """Inflate a frame to the bytes that it must have.
+
+    Source:
+        DICOM PS3.5 A.4.13 (Deflated Image Frame Compression).
+    """
     try:
-        whole = np.array_equal(decoder(frame[:end] + bytes(range(250)) + frame[end:]), image)
-    except Exception:
-        whole = False
-    if not whole:
-        raise Refused("truncated", "blocks are missing")
-    return image
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, wanted)
+    except zlib.error:
+        raise Refused("undecodable", "deflate") from None
 
 
-def _size_2000(frame: bytes) -> tuple[str, int, int]:
-    """Height and width out of the SIZ marker segment.
+def _native(ds: Dataset, data: bytes, syntax: str, rows: int, columns: int, samples: int) -> NDArray[Any]:
+    """Values of uncompressed pixel data; bits outside the stored ones are kept.
 
-    Source:
-        ISO/IEC 15444-1 A.5.1.
-    """
-    at = frame.find(b"\xff\x4f\xff\x51")
-    if at < 0 or len(frame) < at + 24:
-        raise Refused("truncated", "no SIZ marker")
-    right, bottom, left, top = struct.unpack_from(">4I", frame, at + 8)
-    return "jpeg2000", bottom - top, right - left
-
-
-def _size_jpeg(frame: bytes) -> tuple[str, int, int]:
-    """Kind, height and width out of the start-of-frame marker.
+    Of YBR_FULL_422 and YBR_PARTIAL_422 (Y Y Cb Cr) only the luminance is taken out.
 
     Source:
-        ISO/IEC 10918-1 B.2.2; ISO/IEC 14495-1 (SOF55).
+        DICOM PS3.5 8.1.2 (bytes in 16-bit words (OW) are swapped by big endian), 8.2.1; PS3.3
+        C.7.6.3.1.2 and C.7.6.3.1.3.
     """
-    at = 2
-    while at + 9 <= len(frame):
-        if frame[at] != 0xFF:
-            break
-        marker = frame[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            height, width = struct.unpack_from(">HH", frame, at + 5)
-            return "jpeg-ls" if marker == 0xF7 else "jpeg", height, width
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            at += 2
-        else:
-            at += 2 + struct.unpack_from(">H", frame, at + 2)[0]
-    raise Refused("truncated", "no start of frame")
+    wide, big = int(ds.BitsAllocated) == 16, syntax == _BIG_ENDIAN
+    halved = samples == 3 and "422" in header.photometric(ds)
+    count = rows * columns * samples
+    count = count * 2 // 3 if halved else count
+    wanted = count * (2 if wide else 1)
+    if len(data) < wanted:
+        raise Refused("truncated", f"{len(data)} of {wanted} bytes")
+    if big and not wide and ds["PixelData"].VR == "OW":
+        flat = np.frombuffer(data, np.uint8, len(data) // 2 * 2).reshape(-1, 2)[:, ::-1].ravel()[:count]
+        if flat.size < count:
+            raise Refused("truncated", f"{flat.size} of {wanted} bytes")
+    else:
+        flat = np.frombuffer(data, ">u2" if wide and big else "<u2" if wide else "u1", count)
+    if samples == 1:
+        return flat.reshape(rows, columns)
+    if halved:
+        if columns % 2:
+            raise Refused("implausible-header", "odd columns")
+        return np.repeat(flat.reshape(rows, columns // 2, 4)[..., :2].reshape(rows, columns, 1), 3, axis=2)
+    if header.text(ds, "PlanarConfiguration") == "1":
+        return np.moveaxis(flat.reshape(samples, rows, columns), 0, 2)
+    return flat.reshape(rows, columns, samples)
 
 
-def _luminance(image: NDArray[Any], photometric: str, *, coded: bool) -> NDArray[Any]:
-    """Grey of a colour image (H, W, 3); YBR that no decoder turned into RGB has it as first plane."""
-    if photometric.startswith("YBR_FULL") and not coded:
-        return image[..., 0]
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
-    return np.asarray(np.rint(image.astype(np.float32) @ weights), image.dtype)
+def _run_length(frame: bytes, allocated: int, rows: int, columns: int, samples: int) -> NDArray[Any]:
+    """Decode byte planes.
+
+    Source:
+        DICOM PS3.5 G.
+    """
+    kind = np.dtype("u1" if allocated == 8 else "<u2")
+    wanted = rows * columns * samples
+    segments = int.from_bytes(frame[:4], "little")
+    if segments != samples * kind.itemsize:
+        raise Refused("implausible-header", f"{segments} planes of {samples * kind.itemsize}")
+    room = bytearray(wanted * kind.itemsize + _RLE_SLACK)  # a bomb finds no more than this
+    try:
+        data = imagecodecs.dicomrle_decode(frame, kind, out=room)
+    except Exception as error:
+        raise Refused("undecodable", type(error).__name__) from None
+    flat = np.frombuffer(data, kind, len(data) // kind.itemsize)
+    if flat.size < wanted:
+        raise Refused("truncated", f"{flat.size} of {wanted} values")
+    flat = flat[:wanted]
+    if samples == 1:
+        return flat.reshape(rows, columns)
+    return np.moveaxis(flat.reshape(samples, rows, columns), 0, 2)

@@ -22,8 +22,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.uid import UID
 
-from xraytk.data import header
-from xraytk.data.decode import decode
+from xraytk.data import header, orientation
+from xraytk.data.decode import MAX_PIXELS, decode
 from xraytk.data.grey import to_grey
 from xraytk.data.plain import kind_of, read_picture
 from xraytk.data.refused import REASONS, Refused
@@ -37,7 +37,7 @@ MAX_INFLATED_BYTES = 512 << 20
 """Of a deflated data set; the largest image that is read has half of it."""
 MAX_ELEMENTS = 20_000
 """Of a header, and items of its sequences with the fragments of pixels; real ones have hundreds."""
-_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+_ITEMS = {"<": b"\xfe\xff\x00\xe0", ">": b"\xff\xfe\xe0\x00"}
 
 
 def read_radiograph(data: bytes) -> Radiograph:
@@ -50,7 +50,10 @@ def read_radiograph(data: bytes) -> Radiograph:
         data: The whole file.
 
     Returns:
-        The radiograph at the source's resolution, air dark and bone bright.
+        The radiograph at the source's resolution, air dark and bone bright, turned as it is
+        looked at where the header says how it lies (`orientation`), with square pixels. What is
+        stored and what is clipped: `grey`. For Processing objects are rendered, and flagged by
+        ``intent``.
 
     Raises:
         Refused: With a reason of `REASONS`; it never carries a text of the header.
@@ -66,9 +69,9 @@ def read_radiograph(data: bytes) -> Radiograph:
             return read_picture(data, kind)
         if not _looks_like_dataset(data):
             raise Refused("not-dicom")
-    with _silence():
+    with silence():
         try:
-            return _read_dataset(_parse(data))
+            return _read_dataset(parse(data))
         except (Refused, MemoryError):
             raise
         except Exception as error:  # pydicom converts values late: any access may meet a broken one
@@ -76,7 +79,7 @@ def read_radiograph(data: bytes) -> Radiograph:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep pydicom from quoting the header in warnings and in the log."""
     log = logging.getLogger("pydicom")
     was, log.disabled = log.disabled, True
@@ -90,22 +93,46 @@ def _silence() -> Iterator[None]:
 
 def _read_dataset(ds: Dataset) -> Radiograph:
     _check(ds)
-    syntax = _syntax_of(ds)
-    pixels, voi = to_grey(decode(ds, syntax), ds)
+    syntax, photometric, intent = syntax_of(ds), header.photometric(ds), header.intent(ds)
+    is_colour = not photometric.startswith("MONOCHROME")
+    grey = to_grey(decode(ds, syntax), ds, processing=intent == "PROCESSING", colour=is_colour)
+    view = header.view(ds)
+    way = orientation.turn_of(ds, view)
+    spacing_mm, spacing_kind = header.spacing(ds) or (None, "")
+    aspect = orientation.aspect_of(ds, spacing_mm)
+    pixels = orientation.turn(orientation.to_square(grey.pixels, aspect, MAX_PIXELS), way)
+    if spacing_mm and aspect != 1:
+        spacing_mm = (min(spacing_mm), min(spacing_mm))
+    elif spacing_mm and orientation.swaps_sides(way):
+        spacing_mm = spacing_mm[::-1]
     return Radiograph(
         pixels=pixels,
         identity=header.identity(ds),
         modality=header.modality(ds),
-        view=header.view(ds),
-        spacing_mm=header.spacing_mm(ds),
-        bits_stored=int(ds.get("BitsStored") or ds.BitsAllocated),
+        view=view,
+        spacing_mm=spacing_mm,
+        bits_stored=grey.bits,
         syntax=syntax,
-        photometric=header.photometric(ds),
-        voi=voi,
+        photometric=photometric,
+        voi=grey.voi,
         sex=header.sex(ds),
         age_years=header.age_years(ds),
         manufacturer=header.maker(ds),
         burned_in=header.text(ds, "BurnedInAnnotation").upper() == "YES",
+        range_low=grey.range_low,
+        range_high=grey.range_high,
+        window=grey.window,
+        voi_count=grey.voi_count,
+        inverted=grey.inverted,
+        clipped_low=grey.clipped_low,
+        clipped_high=grey.clipped_high,
+        padded=grey.padded,
+        intent=intent,
+        overlays=header.overlays(ds),
+        orientation=way,
+        aspect=round(aspect, 4),
+        spacing_kind=spacing_kind,
+        repairs=grey.repairs,
     )
 
 
@@ -150,7 +177,7 @@ def _looks_like_dataset(data: bytes) -> bool:
     return False
 
 
-def _parse(data: bytes) -> Dataset:
+def parse(data: bytes) -> Dataset:
     """Parse a file; bombs, endless headers and endless sequences are refused first."""
     stream = io.BytesIO(data)
     try:
@@ -160,7 +187,7 @@ def _parse(data: bytes) -> Dataset:
         if data[start : start + 4] == b"\0\0\0\0" or (not syntax and _DEFLATED.encode() in data):
             raise Refused("broken-header", "file meta information")
         plain = _inflate(data[start:]) if syntax == _DEFLATED else data
-        if max(map(plain.count, _ITEMS)) > MAX_ELEMENTS:
+        if _has_endless_items(plain, syntax):
             raise Refused("implausible-header", f"more than {MAX_ELEMENTS} items")
         if syntax != _DEFLATED:
             return read_partial(io.BytesIO(data), _ends(lambda group: group == 0), force=True)
@@ -169,6 +196,21 @@ def _parse(data: bytes) -> Dataset:
         return ds
     except EOFError:
         raise Refused("truncated", "header") from None
+
+
+def _has_endless_items(data: bytes, syntax: str) -> bool:
+    """Whether there are more than `MAX_ELEMENTS` tags of items, in either byte order if not known.
+
+    Their group, as a word on even or odd places, is looked for first: in pixels it is rare, and a
+    search for the whole tag takes several times as long.
+    """
+    for item in _ITEMS.values() if not syntax else (_ITEMS[">" if syntax == _BIG else "<"],):
+        group = int.from_bytes(item[:2], "little")
+        for start in (0, 1):
+            words = np.frombuffer(data, "<u2", (len(data) - start) // 2, start)
+            if np.count_nonzero(words == group) > MAX_ELEMENTS // 2 and data.count(item) > MAX_ELEMENTS:
+                return True
+    return False
 
 
 def _ends(is_over: Callable[[int], bool]) -> Callable[[int, str | None, int], bool]:
@@ -198,7 +240,7 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _check(ds: Dataset) -> None:
-    """Refuse what is no chest radiograph for display, before its pixels cost anything."""
+    """Refuse what is no chest radiograph, before its pixels cost anything."""
     modality = header.modality(ds)
     if modality and modality not in header.MODALITIES:
         raise Refused("wrong-modality", modality if modality in header.KNOWN_MODALITIES else "")
@@ -209,11 +251,9 @@ def _check(ds: Dataset) -> None:
         raise Refused("wrong-modality", "none")
     if header.is_elsewhere(ds):
         raise Refused("not-chest")
-    if header.text(ds, "PresentationIntentType").upper() == "FOR PROCESSING":
-        raise Refused("for-processing")
 
 
-def _syntax_of(ds: Dataset) -> str:
+def syntax_of(ds: Dataset) -> str:
     """Transfer syntax of the file meta information, else what the parser found."""
     found = header.text(getattr(ds, "file_meta", Dataset()), "TransferSyntaxUID")
     if found:

@@ -17,7 +17,9 @@ from xraytk.data.grey import number
 from xraytk.data.refused import Refused
 from xraytk.records import Identity
 
-MODALITIES = frozenset({"CR", "DX"})
+MODALITIES = frozenset({"CR", "DX", "RG"})
+"""What is read. RG is the conventional film, digitised: where an archive uses it for chests, they
+are radiographs like others; other parts of the body are told by the header as with CR."""
 KNOWN_MODALITIES = frozenset(
     {
         *(
@@ -63,7 +65,7 @@ KNOWN_MODALITIES = frozenset(
 
 PHOTOMETRICS = frozenset(
     {
-        *("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422"),
+        *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422"),
         *("YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"),
     }
 )
@@ -84,11 +86,8 @@ _MAKERS = (
     ("Helios Imaging", r"HELIOS IMAGING"),
 )  # fmt: skip
 _MAKER_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _MAKERS)
-_SOP_MODALITY = {
-    "1.2.840.10008.5.1.4.1.1.1": "CR",
-    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",
-}
+_DX = "1.2.840.10008.5.1.4.1.1.1.1"
+_SOP_MODALITY = {"1.2.840.10008.5.1.4.1.1.1": "CR", _DX: "DX", f"{_DX}.1": "DX"}
 _CHEST = re.compile(r"CHEST|THORA|TORAX|LUNG|PULMO|RIB|HEART|STERN|CXR|胸|肺|肋")
 _ELSEWHERE = re.compile(
     r"(?<![A-Z])[LR]?(?:ABDOM|ANKLE|KNEE|HIP|PELVI|HAND|WRIST|FINGER|THUMB|FOOT|FEET|TOE|HEEL|CALCAN|ELBOW|"
@@ -150,8 +149,6 @@ def photometric(ds: Dataset) -> str:
         Refused: If it is another, whose text is not repeated.
     """
     found = text(ds, "PhotometricInterpretation").upper()
-    if found.startswith("PALETTE"):
-        raise Refused("colour", "palette")
     if found not in PHOTOMETRICS:
         raise Refused("implausible-header", "photometric")
     return found
@@ -176,7 +173,7 @@ def is_elsewhere(ds: Dataset) -> bool:
 
     The body part is asked first, then the coded region, then the descriptions.
     """
-    regions = " ".join(text(item, "CodeMeaning") for item in _items(ds, "AnatomicRegionSequence"))
+    regions = " ".join(text(item, "CodeMeaning") for item in items_of(ds, "AnatomicRegionSequence"))
     words = f"{text(ds, 'SeriesDescription')} {text(ds, 'ProtocolName')}"
     said = (text(ds, "BodyPartExamined") or regions or words).upper().replace("_", " ")
     return bool(_ELSEWHERE.search(said)) and not _CHEST.search(said)
@@ -194,15 +191,15 @@ def view(ds: Dataset) -> str:
     position = text(ds, "ViewPosition")
     if found := view_of(position):
         return found
-    for item in _items(ds, "ViewCodeSequence"):
+    for item in items_of(ds, "ViewCodeSequence"):
         found = _VIEW_CODES.get(text(item, "CodeValue")) or view_of(text(item, "CodeMeaning"))
         if found:
             return found
     for words in (text(ds, "SeriesDescription"), text(ds, "ProtocolName")):
         if found := view_of(words):
             return found
-    row = text(ds, "PatientOrientation").upper().split("\\")[0]
-    return "LATERAL" if row[:1] in ("A", "P") else "UNKNOWN"
+    ways = text(ds, "PatientOrientation").upper().split("\\")
+    return "LATERAL" if any(way[:1] in ("A", "P") for way in ways) else "UNKNOWN"
 
 
 def view_of(words: str) -> str:
@@ -246,22 +243,70 @@ def sex(ds: Dataset) -> str:
 
 
 def spacing_mm(ds: Dataset) -> tuple[float, float] | None:
-    """(row, column) spacing in the patient if calibrated, else at the detector.
+    """(row, column) spacing in the patient if calibrated, else at the detector; see `spacing`."""
+    found = spacing(ds)
+    return found[0] if found else None
+
+
+def spacing(ds: Dataset) -> tuple[tuple[float, float], str] | None:
+    """(row, column) spacing in mm and where it holds; None when unknown.
+
+    Pixel Spacing is the spacing in the patient, unless it only repeats Imager Pixel Spacing,
+    which many devices write: then it is that of the detector. That one is divided by the
+    estimated magnification when this is given; magnification is not computed from distances,
+    because the table is not the patient.
+
+    Returns:
+        The spacing, and "patient" (calibrated or corrected for magnification), "detector",
+        or "nominal" (as scanned from film or a screen).
 
     Source:
-        DICOM PS3.3 10.7.1.3: Pixel Spacing before Imager Pixel Spacing.
+        DICOM PS3.3 10.7.1.1 and 10.7.1.3.
     """
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        try:
-            row, column = (float(v) for v in ds.get(keyword))
-        except Exception:  # noqa: S112, a broken spacing is none
-            continue
-        if 0.01 < row < 10 and 0.01 < column < 10:
-            shrink = number(ds, "EstimatedRadiographicMagnificationFactor") or 1.0
-            if keyword == "PixelSpacing" or not 1 <= shrink < 3:
-                shrink = 1.0
-            return row / shrink, column / shrink
-    return None
+    found = {k: _pair(ds, k) for k in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")}
+    pixel, imager, nominal = found.values()
+    if pixel and pixel != imager:
+        return pixel, "patient"
+    if imager:
+        magnified = number(ds, "EstimatedRadiographicMagnificationFactor") or 1.0
+        if 1 < magnified < 3:
+            return (imager[0] / magnified, imager[1] / magnified), "patient"
+        return imager, "detector"
+    return (nominal, "nominal") if nominal else None
+
+
+def _pair(ds: Dataset, keyword: str) -> tuple[float, float] | None:
+    try:
+        row, column = (float(v) for v in ds.get(keyword))
+    except Exception:
+        return None
+    return (row, column) if 0.01 < row < 10 and 0.01 < column < 10 else None
+
+
+def intent(ds: Dataset) -> str:
+    """What it is made for: "PRESENTATION", "PROCESSING" (raw detector data) or "" when not said.
+
+    Source:
+        DICOM PS3.3 C.8.11.1 (Presentation Intent Type), PS3.6 (SOP class).
+    """
+    said = text(ds, "PresentationIntentType").upper().removeprefix("FOR ")
+    if said in ("PRESENTATION", "PROCESSING"):
+        return said
+    return {_DX: "PRESENTATION", f"{_DX}.1": "PROCESSING"}.get(text(ds, "SOPClassUID"), "")
+
+
+def overlays(ds: Dataset) -> int:
+    """How many overlay planes lie beside the pixels or in their unused bits.
+
+    Source:
+        DICOM PS3.3 C.9.2.
+    """
+    groups = {
+        tag.group
+        for tag in list(ds.keys())
+        if 0x6000 <= tag.group <= 0x60FE and tag.element in (0x10, 0x3000)
+    }
+    return sum(1 for group in groups if not group % 2)
 
 
 def identity(ds: Dataset) -> Identity:
@@ -295,7 +340,7 @@ def _secrets(ds: Dataset, depth: int = 0) -> Iterator[str]:
             elif element.VR == "PN":
                 values = element.value if element.VM > 1 else [element.value]
                 for value in values:
-                    yield from _name_parts(str(value))
+                    yield from name_parts(str(value))
             elif element.keyword in _SECRET:
                 values = text(ds, element.keyword).split("\\")
                 yield from (v for v in values if len(v) > 1)
@@ -304,7 +349,8 @@ def _secrets(ds: Dataset, depth: int = 0) -> Iterator[str]:
             continue
 
 
-def _name_parts(name: str) -> Iterator[str]:
+def name_parts(name: str) -> Iterator[str]:
+    """A person name's parts and its spellings, of two letters or more."""
     for group in name.split("="):
         parts = [p.strip() for p in re.split(r"[\^ ]", group) if p.strip()]
         forms = {*parts, " ".join(parts), "".join(parts), " ".join(reversed(parts))}
@@ -316,7 +362,8 @@ def _date_forms(value: str) -> Iterator[str]:
         yield f"{value[:4]}-{value[4:6]}-{value[6:]}"
 
 
-def _items(ds: Dataset, keyword: str) -> list[Any]:
+def items_of(ds: Dataset, keyword: str) -> list[Any]:
+    """Items of a sequence; [] when missing or broken."""
     try:
         return list(ds.get(keyword) or [])
     except Exception:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytk.data.decode import MAX_PIXELS, MIN_SIDE, decode_jpeg
+from xraytk.data.codestream import decode_jpeg
+from xraytk.data.decode import MAX_PIXELS, MIN_SIDE
 from xraytk.data.refused import Refused
 from xraytk.records import Identity, Radiograph
 

@@ -60,10 +60,10 @@ def clean_dicom(
     """
     if not re.fullmatch("[0-9a-f]{0,64}", patient):
         raise ValueError("the pseudonym of the patient is not hexadecimal")
-    with dicom._silence():
+    with dicom.silence():
         try:
-            ds = dicom._parse(data)
-            syntax = dicom._syntax_of(ds)
+            ds = dicom.parse(data)
+            syntax = dicom.syntax_of(ds)
             if not ds.get("PixelData"):
                 raise Refused("no-pixels")
             made = clean_header(ds, key, patient, hashlib.sha256(data).hexdigest())

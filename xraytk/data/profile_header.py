@@ -180,13 +180,13 @@ class _Cleaner:
             if items := self._codes(keyword):
                 setattr(self._made, keyword, Items(items))
         for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
-            tables = [self._table(item, keyword) for item in header._items(self._ds, keyword)]
+            tables = [self._table(item, keyword) for item in header.items_of(self._ds, keyword)]
             if whole := [item for item in tables if item is not None]:
                 setattr(self._made, keyword, Items(whole))
 
     def _codes(self, keyword: str) -> list[Dataset]:
         made = []
-        for item in header._items(self._ds, keyword)[:4]:
+        for item in header.items_of(self._ds, keyword)[:4]:
             value, scheme = header.text(item, "CodeValue"), header.text(item, "CodingSchemeDesignator")
             if value in profile_table.CODES and scheme in profile_table.SCHEMES:
                 code = coded(value, scheme, profile_table.CODES[value])

@@ -114,9 +114,9 @@ def read_sr(data: bytes) -> SrReport:
     """
     if not data:
         raise Refused("empty")
-    with dicom._silence():
+    with dicom.silence():
         try:
-            return _read(dicom._parse(data))
+            return _read(dicom.parse(data))
         except (Refused, MemoryError):
             raise
         except Exception as error:  # pydicom converts values late: any access may meet a broken one
@@ -251,7 +251,7 @@ def _words(ds: Dataset, keyword: str) -> str:
 
 def _names(name: str) -> list[str]:
     """A person's name as a secret, whole and in its parts."""
-    return [name, *header._name_parts(name)]
+    return [name, *header.name_parts(name)]
 
 
 def _concept(item: Dataset) -> tuple[str, str]:
@@ -271,7 +271,7 @@ def _sentence(name: str, said: str) -> str:
 
 
 def _first(ds: Dataset, keyword: str) -> Dataset:
-    items = header._items(ds, keyword)
+    items = header.items_of(ds, keyword)
     return items[0] if items else Dataset()
 
 
