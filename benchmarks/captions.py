@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -58,7 +58,7 @@ def fonts() -> dict[str, list[str]]:
     found = sorted(
         str(p) for f in _FONT_FOLDERS if Path(f).is_dir() for p in Path(f).rglob("*.tt[fc]") if p.is_file()
     )
-    own = sorted(str(p) for p in (Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("DejaVu*.ttf"))
+    own = sorted(str(p) for p in (Path(mpl.get_data_path()) / "fonts" / "ttf").glob("DejaVu*.ttf"))
     latin = [f for f in found if "Liberation" in f] + [f for f in own if "Display" not in f]
     return {"latin": latin, "chinese": [f for f in found if any(name in f for name in _CJK)]}
 
@@ -79,7 +79,9 @@ def _glyphs(text: str, cap_px: float, rng: Rng) -> NDArray[np.float32]:
         cv2.putText(canvas, text, (thick + 4, height + thick + 4), kind, scale, 255, thick, cv2.LINE_AA)
     else:
         files = fonts()["chinese" if chinese else "latin"]
-        font = _font(files[int(rng.integers(len(files)))], max(6, round(cap_px / (0.86 if chinese else 0.73))))
+        font = _font(
+            files[int(rng.integers(len(files)))], max(6, round(cap_px / (0.86 if chinese else 0.73)))
+        )
         left, top, right, bottom = font.getbbox(text)
         image = Image.new("L", (int(right - left) + 8, int(bottom - top) + 8))
         pen = ImageDraw.Draw(image)
@@ -98,7 +100,13 @@ def _write(image: NDArray[np.float32], mask: NDArray[np.float32], x: int, y: int
 
 
 def _line(
-    image: NDArray[np.float32], mask: NDArray[np.float32], x: int, y: int, style: str, contrast: float, rng: Rng
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    x: int,
+    y: int,
+    style: str,
+    contrast: float,
+    rng: Rng,
 ) -> bool:
     """Draw one line of text; False where it could not be read."""
     h, w = mask.shape
@@ -138,12 +146,15 @@ def _line(
     return True
 
 
-def add_text(image: Image16, rng: Rng, *, lines: tuple[int, int] = (1, 5)) -> tuple[Image16, list[Line]]:
+def add_text(
+    image: Image16, rng: Rng, *, faint: float = 0.15, lines: tuple[int, int] = (1, 5)
+) -> tuple[Image16, list[Line]]:
     """Burn one to three blocks of text into an image.
 
     Args:
         image: (H, W), over 0..65535.
         rng: What is drawn.
+        faint: Share of blocks of 10 to 16 % contrast.
         lines: Least and most lines of a block.
 
     Returns:
@@ -154,12 +165,12 @@ def add_text(image: Image16, rng: Rng, *, lines: tuple[int, int] = (1, 5)) -> tu
     taken = np.zeros(image.shape, np.uint8)
     jpeg = int(rng.integers(50, 91)) if rng.random() < 0.3 else 0
     for _ in range(int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))):
-        made += _block(canvas, taken, rng, int(rng.integers(lines[0], lines[1] + 1)), jpeg > 0)
+        made += _block(canvas, taken, rng, int(rng.integers(lines[0], lines[1] + 1)), faint, jpeg > 0)
     out: Image16 = np.rint(np.clip(canvas, 0, 1) * 65535).astype(np.uint16)
     if rng.random() < 0.3:
         out = np.rint(np.rint(out / 65535 * 4095) * (65535 / 4095)).astype(np.uint16)
     if jpeg:
-        ok, data = cv2.imencode(".jpg", (out >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, jpeg])
+        _, data = cv2.imencode(".jpg", (out >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, jpeg])
         out = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257
     if rng.random() < 0.2:
         scale = rng.uniform(0.5, 0.9)
@@ -177,14 +188,14 @@ def _scaled(line: Line, sx: float, sy: float) -> Line:
 
 
 def _block(
-    canvas: NDArray[np.float32], taken: NDArray[np.uint8], rng: Rng, count: int, jpeg: bool
+    canvas: NDArray[np.float32], taken: NDArray[np.uint8], rng: Rng, count: int, faint: float, jpeg: bool
 ) -> list[Line]:
     height, width = canvas.shape
     unit = max(height, width) / REFERENCE_PX
     cap = float(np.exp(rng.uniform(np.log(10), np.log(120))))
     where = str(rng.choice(WHERE, p=[0.45, 0.4, 0.15]))
     styles = ("plain", "faint", "black-on-white", "white-on-black", "outline", "shadow")
-    style = str(rng.choice(styles, p=[0.45, 0.15, 0.1, 0.1, 0.1, 0.1]))
+    style = str(rng.choice(styles, p=[0.6 - faint, faint, 0.1, 0.1, 0.1, 0.1]))
     contrast = float(rng.uniform(0.10, 0.16)) if style == "faint" else 0.3
     turn = int(rng.choice([0, 1, 3], p=[0.85, 0.09, 0.06]))
     chinese = bool(fonts()["chinese"]) and rng.random() < 0.3
@@ -192,7 +203,7 @@ def _block(
         count = 1
     gap = cap * unit * rng.uniform(0.4, 1.0) + 1
     masks = [_glyphs(_words(chinese, rng), cap * unit, rng) for _ in range(min(count, 1 + round(300 / cap)))]
-    masks = [m for m in (np.ascontiguousarray(np.rot90(m, turn)) for m in masks)]
+    masks = [np.ascontiguousarray(np.rot90(m, turn)) for m in masks]
     masks = [m for m in masks if m.shape[0] < 0.9 * height and m.shape[1] < 0.9 * width]
     if not masks:
         return []
@@ -219,7 +230,9 @@ def _block(
         taken[max(0, at[1] - 9) : at[1] + h + 9, max(0, at[0] - 9) : at[0] + w + 9] = 1
         if _line(canvas, mask, *at, style, contrast, rng):
             box = (float(at[0]), float(at[1]), float(at[0] + w), float(at[1] + h))
-            made.append(Line(box, where, cap, "chinese" if chinese else "latin", contrast, style, turn > 0, jpeg))
+            made.append(
+                Line(box, where, cap, "chinese" if chinese else "latin", contrast, style, turn > 0, jpeg)
+            )
         x, y = (x + w + gap, y) if axis else (x, y + h + gap)
     return made
 
@@ -265,7 +278,9 @@ def _curve(canvas: NDArray[np.float32], rng: Rng, reach: float) -> NDArray[np.in
     start = np.array(_place(canvas, rng), float)
     ends = start + rng.normal(0, reach, (3, 2)) * max(canvas.shape)
     t = np.linspace(0, 1, 400)[:, None]
-    points = (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * ends[0] + 3 * (1 - t) * t**2 * ends[1] + t**3 * ends[2]
+    points = (
+        (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * ends[0] + 3 * (1 - t) * t**2 * ends[1] + t**3 * ends[2]
+    )
     return np.rint(points).astype(np.int32)
 
 
@@ -354,8 +369,8 @@ def _shutter(canvas: NDArray[np.float32], rng: Rng) -> None:
     mask = np.zeros(canvas.shape, np.uint8)
     h, w = canvas.shape
     near = rng.uniform(0.02, 0.12, 4)
-    corners = [(near[0] * w, near[1] * h), ((1 - near[2]) * w, near[1] * h), ((1 - near[2]) * w, (1 - near[3]) * h),
-               (near[0] * w, (1 - near[3]) * h)]  # fmt: skip
+    left, top, right, bottom = near[0] * w, near[1] * h, (1 - near[2]) * w, (1 - near[3]) * h
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     tilt = rng.normal(0, 0.01, (4, 2)) * (rng.random() < 0.5) * np.array([w, h])
     cv2.fillPoly(mask, [np.rint(np.array(corners) + tilt).astype(np.int32)], 1)
     outside = 0.0 if rng.random() < 0.7 else 1.0 if rng.random() < 0.5 else float(rng.uniform(0, 0.4))
@@ -392,7 +407,7 @@ def _device(canvas: NDArray[np.float32], rng: Rng) -> None:
         far = at + rng.uniform(-0.3, 0.3, 2) * size
         corner = [tuple(int(v) for v in p) for p in (at, far)]
         cv2.rectangle(mask, corner[0], corner[1], 255, -1 if rng.random() < 0.5 else 2)
-    cv2.polylines(mask, [_curve(canvas, rng, 0.2) * 0 + _curve(canvas, rng, 0.2)], False, 200,
+    cv2.polylines(mask, [_curve(canvas, rng, 0.2)], False, 200,
                   max(1, round(6 * _unit(canvas))), cv2.LINE_AA)  # fmt: skip
     _lay(canvas, mask, rng, 0.4)
 
@@ -407,6 +422,8 @@ def _loops(canvas: NDArray[np.float32], rng: Rng) -> None:
         size = (rng.uniform(30, 80) * _unit(canvas), rng.uniform(15, 45) * _unit(canvas))
         at = (x + rng.normal(0, 10) * _unit(canvas), y)
         cv2.ellipse(mask, (at, size, float(rng.normal(0, 20))), 255, thick, cv2.LINE_AA)
-        cv2.line(mask, (round(at[0]), round(y)), (round(at[0] + size[0] * 0.3), round(y + size[1])), 255, thick)
+        cv2.line(
+            mask, (round(at[0]), round(y)), (round(at[0] + size[0] * 0.3), round(y + size[1])), 255, thick
+        )
         y += rng.uniform(0.05, 0.1) * h
     _lay(canvas, mask, rng, 0.3)

@@ -8,6 +8,7 @@ a cell, so larger ones are sought on halved images.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ STROKE_PX = 7
 FEATURES = 11
 LEAST_CONTRAST = 7
 """Cells whose strongest stroke is fainter, of 255, are never text."""
-REACH = 4  # cells
 INPUTS = 17 * FEATURES + 6
 WEIGHTS = Path(__file__).with_name("textcells.npz")
 
@@ -113,58 +113,121 @@ def _means(image: NDArray[Any]) -> Map:
     return np.asarray(image, np.float32)
 
 
-def inputs(cells: Map, level: int) -> tuple[NDArray[np.intp], Map]:
-    """What the classifier looks at, for each cell with strokes in it.
+@dataclass(frozen=True, slots=True)
+class Nearby:
+    """Cells put in relation to those around them.
+
+    Args:
+        block: (rows, columns, 11) means over 3 x 3 cells.
+        low: (rows, columns) lowest value in 3 x 3 cells.
+        contrast: (rows, columns) highest minus lowest, plus 2.
+        steps: (rows, columns) log of the steps in 3 x 3 cells over those of 31 x 31.
+        noise: (rows, columns) log of the latter.
+    """
+
+    block: Map
+    low: Map
+    contrast: Map
+    steps: Map
+    noise: Map
+
+
+def relate(cells: Map) -> Nearby:
+    """What `screen` and `inputs` share.
+
+    Args:
+        cells: (rows, columns, 11), from `describe`.
+    """
+    replicate, square = cv2.BORDER_REPLICATE, np.ones((3, 3), np.uint8)
+    block = np.asarray(cv2.blur(cells, (3, 3), borderType=replicate), np.float32)
+    low = np.asarray(cv2.erode(cells[..., 9], square), np.float32)
+    high = np.asarray(cv2.dilate(cells[..., 8], square), np.float32)
+    noise = cv2.blur(cells[..., 0] + cells[..., 1], (31, 31), borderType=replicate) + 0.5
+    steps = np.log((block[..., 0] + block[..., 1] + 0.5) / noise)
+    return Nearby(block, low, high - low + 2, steps, np.log(noise) - 1)
+
+
+def screen(cells: Map, near: Nearby) -> tuple[NDArray[np.intp], Map]:
+    """Cells with strokes in them, and what the first, small classifier looks at.
+
+    Args:
+        cells: (rows, columns, 11), from `describe`.
+        near: From `relate`.
+
+    Returns:
+        (n,) positions in the raveled (rows, columns), and (n, 14).
+    """
+    at = np.flatnonzero(cells[..., 10] >= LEAST_CONTRAST)
+    contrast = near.contrast.ravel()[at, None]
+    x = np.empty((len(at), FEATURES + 3), np.float32)
+    x[:, :FEATURES] = near.block.reshape(-1, FEATURES)[at]
+    x[:, 7:10] -= near.low.ravel()[at, None]
+    x[:, :FEATURES] /= contrast
+    x[:, :7] *= 4
+    x[:, -3] = np.log(contrast[:, 0]) - 4
+    x[:, -2] = near.steps.ravel()[at]
+    x[:, -1] = near.noise.ravel()[at]
+    return at, x
+
+
+def inputs(cells: Map, near: Nearby, at: NDArray[np.intp], level: int) -> Map:
+    """What the second classifier looks at.
 
     The cell and its 8 neighbours, and the means of 8 blocks of 3 x 3 cells around those; each
     relative to the contrast of the middle, so that faint text looks like strong text.
 
     Args:
         cells: (rows, columns, 11), from `describe`.
+        near: From `relate`.
+        at: (n,) positions in the raveled (rows, columns).
         level: How often the image was halved.
 
     Returns:
-        (n,) positions in the raveled (rows, columns), and (n, 193).
+        (n, 193).
     """
     rows, columns, _ = cells.shape
-    at = np.flatnonzero(cells[..., 10] >= LEAST_CONTRAST)
-    padded = np.pad(cells, ((REACH, REACH), (REACH, REACH), (0, 0)), mode="edge")
-    block = cv2.blur(padded, (3, 3))
-    wide = columns + 2 * REACH
-    middle = (at // columns + REACH) * wide + at % columns + REACH
-    near = np.array([dy * wide + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
-    far = np.array([3 * (dy * wide + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx])
-    seen = np.concatenate(
-        [
-            padded.reshape(-1, FEATURES)[middle[:, None] + near],
-            block.reshape(-1, FEATURES)[middle[:, None] + far],
-        ],
-        axis=1,
-    )
-    high, low = seen[:, :9, 8].max(1), seen[:, :9, 9].min(1)
-    contrast = high - low + 2
-    noise = cv2.blur(cells[..., :2].sum(-1), (31, 31), borderType=cv2.BORDER_REPLICATE).ravel()[at]
-    steps = seen[:, :9, :2].sum(-1).mean(1)
+    y, x = np.divmod(at, columns)
+    ring = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    seen = np.empty((len(at), 17, FEATURES), np.float32)
+    places = [(cells, 1, d) for d in ring] + [(near.block, 3, d) for d in ring if d != (0, 0)]
+    for i, (source, reach, (dy, dx)) in enumerate(places):
+        there = np.clip(y + reach * dy, 0, rows - 1) * columns + np.clip(x + reach * dx, 0, columns - 1)
+        np.take(source.reshape(-1, FEATURES), there, axis=0, out=seen[:, i])
+    contrast, low = near.contrast.ravel()[at], near.low.ravel()[at]
     seen[..., 7:10] -= low[:, None, None]
     seen /= contrast[:, None, None]
     seen[..., :7] *= 4
     np.clip(seen, -4, 4, out=seen)
     extra = [
         np.log(contrast) - 4,
-        np.log((steps + 0.5) / (noise + 0.5)),
-        np.log(noise + 0.5) - 1,
-        high / 255,
+        near.steps.ravel()[at],
+        near.noise.ravel()[at],
+        (contrast + low - 2) / 255,
         low / 255,
         np.full(len(at), level - 1.5),
     ]
-    return at, np.concatenate([seen.reshape(len(at), -1), np.stack(extra, 1)], axis=1, dtype=np.float32)
+    return np.concatenate(
+        [seen.reshape(len(at), 17 * FEATURES), np.stack(extra, 1)], axis=1, dtype=np.float32
+    )
 
 
 @cache
-def _weights() -> list[tuple[Map, Map]]:
+def _weights(which: str) -> list[tuple[Map, Map]]:
+    """Layers of a classifier: "screen" or "cells"."""
     with np.load(WEIGHTS, allow_pickle=False) as kept:
-        count = len(kept.files) // 2
-        return [(kept[f"w{i}"].astype(np.float32), kept[f"b{i}"].astype(np.float32)) for i in range(count)]
+        count = sum(name.startswith(f"{which}_w") for name in kept.files)
+        return [
+            (kept[f"{which}_w{i}"].astype(np.float32), kept[f"{which}_b{i}"].astype(np.float32))
+            for i in range(count)
+        ]
+
+
+def _score(x: Map, which: str) -> Map:
+    """Log-odds (n,) of inputs (n, f)."""
+    layers = _weights(which)
+    for weight, bias in layers[:-1]:
+        x = np.maximum(x @ weight + bias, 0)
+    return np.asarray((x @ layers[-1][0] + layers[-1][1])[:, 0])
 
 
 def likelihood(cells: Map, level: int) -> Map:
@@ -177,11 +240,9 @@ def likelihood(cells: Map, level: int) -> Map:
     Returns:
         (rows, columns) in [0, 1].
     """
-    at, x = inputs(cells, level)
-    layers = _weights()
-    for weight, bias in layers[:-1]:
-        x = np.maximum(x @ weight + bias, 0)
-    weight, bias = layers[-1]
+    near = relate(cells)
+    at, x = screen(cells, near)
+    at = at[_score(x, "screen") > 0]
     out = np.zeros(cells.shape[0] * cells.shape[1], np.float32)
-    out[at] = 1 / (1 + np.exp(-np.clip((x @ weight + bias)[:, 0], -30, 30)))
+    out[at] = 1 / (1 + np.exp(-np.clip(_score(inputs(cells, near, at, level), "cells"), -30, 30)))
     return out.reshape(cells.shape[:2])
