@@ -33,6 +33,7 @@ LONG, TURNED_LONG = 0.60, 0.78  # least share of a side's rows on the line, upri
 UPRIGHT = np.tan(np.deg2rad(1.1))  # arms and flanks are straight too, but seldom upright
 BROKEN = 0.10  # most share of its rows that end before the line: letters, scratches
 DEEPEST = 0.45  # of the image, that one border may take
+LETTER, LINE = 0.10, 0.35  # of the copy: largest height and length of a piece of writing
 THINNEST = 1.5  # pixels of the copy
 
 
@@ -93,14 +94,16 @@ def find_field(pixels: NDArray[Any]) -> Field | None:
     for _ in range(PASSES):
         outside = _outside(lines, small.shape)
         calm_x, calm_y = _calm(small, outside)
+        writing = _writing(~(calm_x & calm_y))
         found = False
         for side in range(4):
-            across, calm, beyond = (
-                _turn(m, side) for m in (small, calm_x if side % 2 == 0 else calm_y, outside)
-            )
-            line = _edge_of(across, calm, beyond, lines[side].offset)
-            if line is not None:
-                lines[side], found = line, True
+            calm = calm_y if side % 2 else calm_x
+            for more in (outside, outside | writing) if writing.any() else (outside,):
+                turned = (_turn(m, side) for m in (small, calm | more, more))
+                line = _edge_of(*turned, lines[side].offset)
+                if line is not None:
+                    lines[side], found = line, True
+                    break
         if not found:
             break
     if not any(line.seen for line in lines):
@@ -149,6 +152,17 @@ def _calm(small: Map, outside: Mask) -> tuple[Mask, Mask]:
     calm_x[:, :-1] = np.abs(np.diff(small, axis=1)) < limit
     calm_y[:-1] = np.abs(np.diff(small, axis=0)) < limit
     return calm_x | outside, calm_y | outside
+
+
+def _writing(edges: Mask) -> Mask:
+    """Small islands of edges, as letters and stamps are in a border; a border's edge is longer."""
+    joined = cv2.dilate(edges.astype(np.uint8), np.ones((3, 3), np.uint8))
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(joined)
+    width, height = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
+    thin, long = np.minimum(width, height), np.maximum(width, height)
+    small = (thin < LETTER * SIDE) & (long < LINE * SIDE)
+    small[0] = False
+    return np.asarray(small[parts])
 
 
 def _turn(image: NDArray[Any], side: int) -> NDArray[Any]:
