@@ -99,8 +99,8 @@ def find_field(pixels: NDArray[Any]) -> Field | None:
         for side in range(4):
             calm = calm_y if side % 2 else calm_x
             for more in (outside, outside | writing) if writing.any() else (outside,):
-                turned = (_turn(m, side) for m in (small, calm | more, more))
-                line = _edge_of(*turned, lines[side].offset)
+                image, still, beyond = (_turn(m, side) for m in (small, calm | more, more))
+                line = _edge_of(image, still, beyond, lines[side].offset)
                 if line is not None:
                     lines[side], found = line, True
                     break
