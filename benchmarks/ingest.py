@@ -32,7 +32,8 @@ from threadpoolctl import threadpool_limits
 from xraytk.data import dicom, sources, unit
 from xraytk.data.deid import hashed
 from xraytk.data.dicom_write import write_dx
-from xraytk.data.entries import Tables, entry_of
+from xraytk.data.entries import entry_of
+from xraytk.data.given import Tables
 from xraytk.data.sheet import Lookup
 from xraytk.data.storage import Storage
 
@@ -77,7 +78,7 @@ def ours(path: Path, folder: Path) -> None:
     job = unit.Job(f"root/{hashed(KEY, 'source', source.name)}", source)
     outcome = unit.read_one(Storage(str(folder)), unit.Options(), job)
     entry = entry_of(job, outcome, KEY, TABLES)
-    (folder / job.target).replace(folder / (entry["row"]["image_id"] + ".png"))
+    (folder / job.target()).replace(folder / (entry["row"]["image_id"] + ".png"))
 
 
 def cpu_ms(work: Callable[[], object]) -> float:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import re
+import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,19 +28,19 @@ import pyarrow.parquet as pq
 
 from xraytk.data import card, counts, manifest, pictures, sources
 from xraytk.data.deid import hashed, key_path, load_key
-from xraytk.data.entries import Tables, entry_of
+from xraytk.data.entries import entry_of
 from xraytk.data.gather import PART, Gathered, write_tables
+from xraytk.data.given import Tables, layout_of, read_tables, unmatched
+from xraytk.data.idmap import IdMap, default_path
 from xraytk.data.journal import Journal, rank
-from xraytk.data.layouts import SETS, Box, Layout, detect_layout, read_layout
+from xraytk.data.layouts import Layout
 from xraytk.data.pool import each
 from xraytk.data.remote import is_url
-from xraytk.data.sheet import Lookup
 from xraytk.data.storage import Storage
-from xraytk.data.text import Facts, Report, read_labels, read_metadata, read_reports
 from xraytk.data.todo import Todo
 from xraytk.data.unit import Job, Options, Outcome, read_one
 from xraytk.errors import DataError, UsageError
-from xraytk.files import Workspace, default_work, folder_lock, remove_leftovers, sha256_of, write_json
+from xraytk.files import Workspace, default_work, folder_lock, remove_leftovers, write_json
 from xraytk.progress import Progress, Silent
 from xraytk.records import SPLITS
 
@@ -46,6 +48,8 @@ FORMAT = 1
 SHEET_IMAGES = 64
 MEMORY_GB = 4.0
 """That a worker may take for one file; the largest radiograph needs about 1.5."""
+TABLES = ("reports", "labels", "metadata")
+SETTINGS = ("max_px", "burned_in", "crop", "for_processing", "write_dicom")
 _IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 
 REASONS = {
@@ -79,6 +83,13 @@ class IngestConfig:
             What it says counts more than a DICOM header.
         key: File with the key of the hashes; None takes $XRAYTK_KEY, or the user's own.
         max_px: Longest side of the images that are written.
+        burned_in: What is done with text in the pixels: "blank" it, "reject" the image, or "keep" it.
+        crop: Cut collimated borders off.
+        for_processing: "read" raw detector data (rendered by percentiles of the logarithm), or
+            "reject" them.
+        write_dicom: Write de-identified DICOM files too, to ``dicom/``.
+        show_paths: Name refused files in the progress, which is for the terminal of whoever may
+            know them; the tables never do.
         split: Shares of train, val and test.
         workers: Processes that read; 0 is one per processor. -1 reads in this process, which a
             broken file may then end.
@@ -97,6 +108,11 @@ class IngestConfig:
     metadata: Path | None = None
     key: Path | None = None
     max_px: int = 1280
+    burned_in: Literal["blank", "reject", "keep"] = "blank"
+    crop: bool = False
+    for_processing: Literal["read", "reject"] = "read"
+    write_dicom: bool = False
+    show_paths: bool = False
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
     workers: int = 0
     engine: Literal["local", "ray"] = "local"
@@ -169,23 +185,29 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
     """
     began = time.monotonic()
     place = _place_of(config)
-    out = place.folder
+    out, key_file = place.folder, key_path(config.key)
     _check_source(config, out)
-    if not os.path.exists(key_path(config.key)):  # noqa: PTH110
-        progress.note(f"a new key is made at {key_path(config.key)}; keep it, hashed ids depend on it")
+    if not os.path.exists(key_file):  # noqa: PTH110
+        progress.note(f"a new key is made at {key_file}; keep it, hashed ids depend on it")
     key = load_key(config.key, outside=out)
-    tables, layout = _read_tables(config, key, progress)
+    layout = layout_of(config.layout, str(config.source), key, progress.note)
+    given = {name: getattr(config, name) for name in TABLES}
+    tables = read_tables(given, layout, key, progress.note)
     settings = {
-        "max_px": config.max_px,
-        "split": list(config.split),
         "key": hashed(key, "fingerprint", ""),
+        "split": list(config.split),
+        **{name: getattr(config, name) for name in SETTINGS},
     }
-    with folder_lock(out), contextlib.closing(Journal(out / "journal.sqlite", settings)) as journal:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder_lock(out))
+        journal = stack.enter_context(contextlib.closing(Journal(out / "journal.sqlite", settings)))
+        paths = stack.enter_context(IdMap(default_path(key_file), outside=out))
         for folder in (out, (out / PART).parent):
             remove_leftovers(folder)
+        work = _Run(config, place, key, journal, tables, layout, paths, progress)
         with _swept(place.storage):
-            _read_all(config, place.storage, key, journal, tables, layout, progress)
-        result = _finish(config, place, journal, tables, began, progress)
+            work.read_all()
+        result = work.finish(began)
         journal.finish()
     return result
 
@@ -235,83 +257,135 @@ def _swept(storage: Storage) -> Iterator[None]:
         storage.sweep("images")
 
 
-def _read_tables(config: IngestConfig, key: bytes, progress: Progress) -> tuple[Tables, Layout | None]:
-    """The user's tables; what they do not say, the layout does."""
-    layout = read_layout(config.layout, Path(config.source), key) if config.layout else None
-    for note in layout.notes if layout else ():
-        progress.note(f"{config.layout}: {note}")
-    reports: Lookup[Report] = Lookup(layout.reports if layout else (), key)
-    labels: Lookup[Mapping[str, float]] = Lookup(layout.labels if layout else (), key)
-    metadata: Lookup[Facts] = Lookup(layout.metadata if layout else (), key)
-    boxes: Lookup[tuple[Box, ...]] = Lookup(layout.boxes if layout else (), key)
-    if config.reports is not None:
-        reports = read_reports(config.reports, key)
-    if config.labels is not None:
-        read = read_labels(config.labels, key)
-        progress.note(f"labels: {len(read.names):,} labels, {read.ignored:,} other columns left out")
-        if read.uncertain:
-            progress.note(f"labels: {read.uncertain:,} uncertain values left out")
-        labels = cast(Lookup[Mapping[str, float]], read.table)
-    if config.metadata is not None:
-        metadata = read_metadata(config.metadata, key)
-    for name, ambiguous in (
-        ("reports", reports.ambiguous),
-        ("labels", labels.ambiguous),
-        ("metadata", metadata.ambiguous),
-    ):
-        if ambiguous:
-            progress.note(f"{name}: {ambiguous:,} keys left out, their rows contradict each other")
-    marks = [f"layout {config.layout} {sha256_of(path)}" for path in layout.tables] if layout else []
-    marks += [
-        f"{name} {sha256_of(path)}"
-        for name in ("reports", "labels", "metadata")
-        if (path := getattr(config, name)) is not None
-    ]
-    if (
-        not marks
-        and config.source
-        and not is_url(str(config.source))
-        and (guess := detect_layout(Path(config.source)))
-    ):
-        progress.note(f"this looks like {SETS[guess].title}: --layout {guess} brings its labels and splits")
-    mark = hashed(key, "tables", ", ".join(marks)) if marks else ""
-    return Tables(reports, labels, metadata, boxes, mark), layout
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """All that a run has at hand."""
 
+    config: IngestConfig
+    place: _Output
+    key: bytes = field(repr=False)
+    journal: Journal
+    tables: Tables
+    layout: Layout | None
+    paths: IdMap
+    progress: Progress
+    piped: list[bytes] = field(default_factory=list, repr=False)
 
-def _read_all(
-    config: IngestConfig,
-    storage: Storage,
-    key: bytes,
-    journal: Journal,
-    tables: Tables,
-    layout: Layout | None,
-    progress: Progress,
-) -> None:
-    """Bring the journal up to date with the source."""
-    with Todo(journal, storage, tables.mark) as todo:
-        with progress.task("list", None, "files") as task:
-            todo.fill(lambda: _list(config, storage, key, layout), task.update)
-        for note in _notes_on_earlier(config, journal, todo, tables.mark):
-            progress.note(note)
-        before = todo.listed - len(todo)
-        if before:
-            progress.note(f"{before:,} of {todo.listed:,} files were finished before")
-        images, rejected = journal.counts()
-        read = functools.partial(read_one, storage, Options(max_px=config.max_px))
-        with (
-            progress.task("ingest", todo.listed, "files") as task,
-            contextlib.closing(_engine(config, read, todo.jobs())) as finished,
-        ):
-            task.update(before, images=images, rejected=rejected)
-            for done, (job, outcome) in enumerate(finished, start=before + 1):
-                entry = entry_of(job, outcome or Outcome(None, "crashed"), key, tables)
-                if "row" in entry:
-                    _place(job, entry["row"], storage, journal)
-                    images += 1
-                else:
-                    rejected += 1
-                journal.add(entry)
-                task.update(done, images=images, rejected=rejected)
+    def read_all(self) -> None:
+        """Bring the journal up to date with the source."""
+        config, progress = self.config, self.progress
+        with Todo(self.journal, self.place.storage, self.tables.mark) as todo:
+            with progress.task("list", None, "files") as task:
+                todo.fill(self._listed, task.update)
+            self.paths.flush()
+            for note in _notes_on_earlier(config, self.journal, todo, self.tables.mark):
+                progress.note(note)
+            before = todo.listed - len(todo)
+            if before:
+                progress.note(f"{before:,} of {todo.listed:,} files were finished before")
+            images, rejected = self.journal.counts()
+            chosen = {name: getattr(config, name) for name in SETTINGS}
+            options = Options(**chosen, key=self.key if config.write_dicom else b"")
+            read = functools.partial(read_one, self.place.storage, options)
+            with (
+                progress.task("ingest", todo.listed, "files") as task,
+                contextlib.closing(_engine(config, read, todo.jobs())) as finished,
+            ):
+                task.update(before, images=images, rejected=rejected)
+                for done, (job, outcome) in enumerate(finished, start=before + 1):
+                    if self._note_down(job, outcome or Outcome(None, "crashed")):
+                        images += 1
+                    else:
+                        rejected += 1
+                    task.update(done, images=images, rejected=rejected)
+
+    def _note_down(self, job: Job, outcome: Outcome) -> bool:
+        """Give what a worker made its place and its entry; return whether it is an image."""
+        entry = entry_of(job, outcome, self.key, self.tables)
+        row = entry.get("row")
+        if row:
+            _place(job, outcome, row, self.place.storage, self.journal)
+            self.paths.add(row["image_id"], job.source.path)
+        elif outcome.thumbnail:
+            self.place.storage.move(job.target("png"), f"rejected/{job.source_hash}.png")
+        self.paths.add(job.source_hash, job.source.path)
+        self.paths.flush()
+        self.journal.add(entry)
+        return row is not None
+
+    def _listed(self) -> Iterator[Job]:
+        """All sources, under keyed names."""
+        config, key, layout = self.config, self.key, self.layout
+        work = Workspace(config.work)
+        inputs = (*(getattr(config, name) for name in TABLES), key_path(config.key), self.place.storage.local)
+        leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
+        leave_out += [default_path(key_path(config.key)), *(path for path in inputs if path is not None)]
+        leave_out += layout.tables if layout else ()
+        endings = layout.endings if layout else ()
+        if config.files_from:
+            given = sources.list_files_from(self._list_again(), leave_out)
+        else:
+            given = sources.list_sources(config.source, leave_out)
+        root = hashed(key, "root", _root(config))
+        for source in given:
+            if not source.name.lower().endswith(endings):
+                yield Job(f"{root}/{hashed(key, 'source', source.name)}", source)
+
+    def _list_again(self) -> str | io.BytesIO:
+        """The list of files; standard input is kept, since it is read once only."""
+        if str(self.config.files_from) != "-":
+            return str(self.config.files_from)
+        if not self.piped:
+            self.piped.append(sys.stdin.buffer.read())
+        return io.BytesIO(self.piped[0])
+
+    def finish(self, began: float) -> IngestResult:
+        """Write the tables, the summary, the card and the contact sheet."""
+        config, place, tables = self.config, self.place, self.tables
+        sheet = place.folder / "contact-sheet.png"
+        with self.progress.task("tables", None, "rows"):
+            made = write_tables(self.journal, place.folder, config.split, tables.mark)
+            images = _images(place.folder)
+            if made.images:
+                _write_contact_sheet(sheet, place.storage, images)
+            else:
+                sheet.unlink(missing_ok=True)
+            _prune(place.storage, images)
+        result = IngestResult(
+            images=made.images,
+            rejected=made.rejected,
+            reasons=dict(made.reasons.most_common()),
+            patients=len(images["patient_hash"].unique()),
+            splits={name: made.splits[name] for name in SPLITS},
+            reports_matched=made.found[0],
+            reports_unmatched=unmatched(tables.reports, made.found[0]) + tables.reports.ambiguous,
+            labels_matched=made.found[1],
+            labels_unmatched=unmatched(tables.labels, made.found[1]),
+            out=place.storage.root,
+            contact_sheet=sheet,
+            seconds=round(time.monotonic() - began, 2),
+        )
+        _write_card(place, result, made)
+        place.finish()
+        if config.show_paths:
+            self._show_paths()
+        if not made.images:
+            counted = ", ".join(f"{reason} {count:,}" for reason, count in result.reasons.items())
+            raise DataError(
+                "no usable radiograph in the source",
+                f"{result.rejected:,} files were refused: {counted}" if counted else "it holds no files",
+                "See rejected.parquet in the output folder." if counted else "Check the path.",
+            )
+        for note in _notes(config, result, images, made, tables):
+            self.progress.note(note)
+        return result
+
+    def _show_paths(self) -> None:
+        """Name the refused files, for whoever may know them."""
+        for entry in self.journal.refused():
+            row = entry["rejected"]
+            path = self.paths.path_of(row["source_hash"])
+            self.progress.note(f"{row['source_hash']} {row['reason']}: {path}")
 
 
 def _engine(
@@ -324,26 +398,6 @@ def _engine(
 
         return cluster.each(read, jobs, address=config.address or None, late=late, memory_gb=MEMORY_GB)
     return each(read, jobs, abs(config.workers), late=late, apart=config.workers != -1, memory_gb=MEMORY_GB)
-
-
-def _list(config: IngestConfig, storage: Storage, key: bytes, layout: Layout | None) -> Iterator[Job]:
-    """All sources, under keyed names."""
-    work = Workspace(config.work)
-    inputs = (config.reports, config.labels, config.metadata, key_path(config.key), storage.local)
-    leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
-    leave_out += [path for path in inputs if path is not None]
-    leave_out += layout.tables if layout else ()
-    endings = layout.endings if layout else ()
-    listed = str(config.files_from)
-    given = (
-        sources.list_files_from(listed, leave_out)
-        if listed
-        else sources.list_sources(config.source, leave_out)
-    )
-    root = hashed(key, "root", _root(config))
-    for source in given:
-        if not source.name.lower().endswith(endings):
-            yield Job(f"{root}/{hashed(key, 'source', source.name)}", source)
 
 
 def _root(config: IngestConfig) -> str:
@@ -373,67 +427,25 @@ def _notes_on_earlier(config: IngestConfig, journal: Journal, todo: Todo, mark: 
     return notes
 
 
-def _place(job: Job, row: dict[str, Any], storage: Storage, journal: Journal) -> None:
+def _place(job: Job, outcome: Outcome, row: dict[str, Any], storage: Storage, journal: Journal) -> None:
     """Give a new image its name, unless a file of smaller rank holds it."""
     holder = journal.holder(row["image_id"])
-    if holder is not None and holder < rank(job.name):
-        storage.remove(job.target)
-    else:
-        storage.move(job.target, row["path"])
-
-
-def _finish(
-    config: IngestConfig, place: _Output, journal: Journal, tables: Tables, began: float, progress: Progress
-) -> IngestResult:
-    """Write the tables, the summary and the contact sheet."""
-    out = place.folder
-    with progress.task("tables", None, "rows"):
-        made = write_tables(journal, out, config.split, tables.mark)
-        sheet = out / "contact-sheet.png"
-        images = _images(out)
-        if made.images:
-            _write_contact_sheet(sheet, place.storage, images)
+    names = {"png": row["path"]}
+    if outcome.dicom:
+        names["dcm"] = manifest.image_path(row["image_id"], "dicom")
+    for ending, name in names.items():
+        if holder is not None and holder < rank(job.name):
+            storage.remove(job.target(ending))
         else:
-            sheet.unlink(missing_ok=True)
-        _prune(place.storage, images)
-    result = IngestResult(
-        images=made.images,
-        rejected=made.rejected,
-        reasons=dict(made.reasons.most_common()),
-        patients=len(images["patient_hash"].unique()),
-        splits={name: made.splits[name] for name in SPLITS},
-        reports_matched=made.found[0],
-        reports_unmatched=_unmatched(tables.reports, made.found[0]) + tables.reports.ambiguous,
-        labels_matched=made.found[1],
-        labels_unmatched=_unmatched(tables.labels, made.found[1]),
-        out=place.storage.root,
-        contact_sheet=sheet,
-        seconds=round(time.monotonic() - began, 2),
-    )
-    _write_card(place, result, made)
-    place.finish()
-    if not made.images:
-        counts = ", ".join(f"{reason} {count:,}" for reason, count in result.reasons.items())
-        raise DataError(
-            "no usable radiograph in the source",
-            f"{result.rejected:,} files were refused: {counts}" if counts else "it holds no files",
-            "See rejected.parquet in the output folder." if counts else "Check the path.",
-        )
-    _note_what_to_mend(config, result, images, made, tables, progress)
-    return result
+            storage.move(job.target(ending), name)
 
 
 def _images(out: Path) -> pa.Table:
     """The columns of the manifest that are short; empty when there is none."""
-    columns = ["image_id", "patient_hash", "view", "burned_in"]
+    columns = ["image_id", "patient_hash", "view", "burned_in", "text_boxes"]
     if not (out / PART).exists():
         return manifest.MANIFEST.empty_table().select(columns)
     return pq.read_table(out / PART, columns=columns)
-
-
-def _unmatched(table: Lookup[Any], found: int) -> int:
-    """Entries of a table that belong to no image; what earlier tables gave does not count."""
-    return max(len(table.values) - found, 0)
 
 
 def _write_card(place: _Output, result: IngestResult, made: Gathered) -> None:
@@ -442,7 +454,9 @@ def _write_card(place: _Output, result: IngestResult, made: Gathered) -> None:
         "reports": {
             "matched": result.reports_matched,
             "unmatched": result.reports_unmatched,
-            "identifiers_scrubbed": made.scrubbed,
+            "identifiers_scrubbed": made.scrubbed.total(),
+            "scrubbed_by_kind": dict(sorted(made.scrubbed.items())),
+            "structured": made.structured,
         },
         "labels": {"matched": result.labels_matched, "unmatched": result.labels_unmatched},
     }
@@ -451,35 +465,33 @@ def _write_card(place: _Output, result: IngestResult, made: Gathered) -> None:
     card.write_card(place.folder, reasons=REASONS, summary=summary, images=place.storage)
 
 
-def _note_what_to_mend(
-    config: IngestConfig,
-    result: IngestResult,
-    images: pa.Table,
-    made: Gathered,
-    tables: Tables,
-    progress: Progress,
-) -> None:
-    """Say what a person would want to know before going on."""
+def _notes(
+    config: IngestConfig, result: IngestResult, images: pa.Table, made: Gathered, tables: Tables
+) -> Iterator[str]:
+    """What a person would want to know before going on."""
     hint = "match by file name, accession number, StudyInstanceUID or SOPInstanceUID"
-    for name, given, matched, unmatched in (
+    for name, given, matched, left in (
         ("reports", config.reports, result.reports_matched, result.reports_unmatched),
         ("labels", config.labels, result.labels_matched, result.labels_unmatched),
-        ("metadata", config.metadata, made.found[2], _unmatched(tables.metadata, made.found[2])),
+        ("metadata", config.metadata, made.found[2], unmatched(tables.metadata, made.found[2])),
     ):
-        if given is not None and unmatched:
-            progress.note(
-                f"{name}: {matched:,} entries belong to an image, {unmatched:,} do not"
-                + ("" if matched else f"; entries {hint}")
+        if given is not None and left:
+            yield f"{name}: {matched:,} entries belong to an image, {left:,} do not" + (
+                "" if matched else f"; entries {hint}"
             )
+    if made.structured:
+        yield f"{made.structured:,} images have the text of a structured report of their study"
     empty = [n for n, share in zip(SPLITS, config.split, strict=True) if share and not result.splits[n]]
     if empty:
-        progress.note(
+        yield (
             f"no image is in {' or '.join(empty)}: there are {result.patients:,} patients, and a split is "
             "drawn per patient; give it larger shares, for example --set split=[0.6,0.2,0.2]"
         )
-    burned_in = pc.sum(images["burned_in"]).as_py()
-    if burned_in:
-        progress.note(f"{burned_in:,} images say that text is burned into their pixels; look at them")
+    if burned_in := pc.sum(images["burned_in"]).as_py():
+        yield f"{burned_in:,} images say that text is burned into their pixels; look at them"
+    if found := pc.sum(pc.greater(images["text_boxes"], 0)).as_py():
+        done = {"blank": "it was blanked", "keep": "it was kept"}[config.burned_in]
+        yield f"text was found in the pixels of {found:,} images: {done}"
 
 
 def _write_contact_sheet(path: Path, storage: Storage, images: pa.Table) -> None:

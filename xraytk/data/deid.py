@@ -16,7 +16,7 @@ from pathlib import Path
 
 from xraytk.errors import DataError, MachineError, UsageError
 from xraytk.files import explain_os_errors
-from xraytk.records import SPLITS
+from xraytk.records import SPLITS, Identity
 
 _KEY_BYTES = 32
 
@@ -120,6 +120,19 @@ def hashed(key: bytes, kind: str, value: str) -> str:
     """
     message = f"{kind}:{value}".encode("utf-8", "surrogatepass")
     return hmac.digest(key, message, "sha256").hex()[:16]
+
+
+def patient_of(key: bytes, identity: Identity) -> str:
+    """Keyed hash of the patient; without one, of the study, else of the image.
+
+    Returns:
+        16 hexadecimal digits; "" when nothing identifies even the image.
+    """
+    patient, study, sop = (
+        text.strip(" \0") for text in (identity.patient_id, identity.study_uid, identity.sop_uid)
+    )
+    who = patient or (f"study:{study}" if study else f"image:{sop}" if sop else "")
+    return hashed(key, "patient", who) if who else ""
 
 
 def split_of(patient_hash: str, shares: Sequence[float] = (0.8, 0.1, 0.1)) -> str:

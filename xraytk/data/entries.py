@@ -6,30 +6,22 @@ path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
 from typing import Any
 
-from xraytk.data.deid import hashed
+from xraytk.data.deid import hashed, patient_of
+from xraytk.data.gather import LANGUAGES_READ
+from xraytk.data.given import Tables
 from xraytk.data.journal import Entry
 from xraytk.data.layouts import Box, boxes_on
 from xraytk.data.manifest import image_path
-from xraytk.data.scrub import scrub
-from xraytk.data.sheet import Lookup, join_keys
+from xraytk.data.scrub import scrub_report
+from xraytk.data.sections import language_of
+from xraytk.data.sheet import join_keys
+from xraytk.data.sr import SrReport
 from xraytk.data.text import Facts, Report
 from xraytk.data.unit import Job, Outcome
 from xraytk.records import Identity
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """The user's tables or the layout's, and a hash that changes when one does; "" without any."""
-
-    reports: Lookup[Report]
-    labels: Lookup[Mapping[str, float]]
-    metadata: Lookup[Facts]
-    boxes: Lookup[tuple[Box, ...]]
-    mark: str = ""
 
 
 def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
@@ -41,7 +33,7 @@ def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
         key: Of the hashes.
         tables: The user's.
     """
-    source_hash = job.name.partition("/")[2]
+    source_hash = job.source_hash
     entry: Entry = {"name": job.name, "size": job.source.size, "stamp": job.source.stamp}
     if outcome.radiograph is None:
         entry["rejected"] = {
@@ -50,6 +42,8 @@ def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
             "reason": outcome.reason,
             "detail": outcome.detail,
         }
+        if outcome.report is not None:
+            entry["report"] = _structured(outcome.report, key)
         return entry
     identity = outcome.radiograph.identity
     keys = join_keys(job.source.name, identity, key)
@@ -66,58 +60,114 @@ def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
         entry["labels"] = dict(tables.labels.values[found[1]])
     drawn = tables.boxes.find(keys)
     if drawn is not None:
-        boxes = boxes_on(tables.boxes.values[drawn], outcome.source_shape, outcome.shape)
-        entry["boxes"] = [[b.label, b.x0, b.y0, b.x1, b.y1, b.reader] for b in boxes]
+        entry["boxes"] = _drawn(tables.boxes.values[drawn], outcome)
     return entry
 
 
-def _scrubbed(report: Report, identity: Identity) -> Entry:
-    """A report's texts without what its study's header says of people, and what was replaced."""
+def _drawn(boxes: tuple[Box, ...], outcome: Outcome) -> list[list[Any]]:
+    """Boxes in pixels of the image that was written, which may be a part of the source."""
+    left, top, right, bottom = outcome.place
+    height, width = outcome.source_shape
+    scale_x, scale_y = outcome.shape[1] / (right - left), outcome.shape[0] / (bottom - top)
+    made = []
+    for b in boxes_on(boxes, (height, width), (height, width)):
+        x0, x1 = (min(max((x - left) * scale_x, 0.0), outcome.shape[1]) for x in (b.x0, b.x1))
+        y0, y1 = (min(max((y - top) * scale_y, 0.0), outcome.shape[0]) for y in (b.y0, b.y1))
+        if x1 > x0 and y1 > y0:
+            made.append([b.label, x0, y0, x1, y1, b.reader])
+    return made
+
+
+def _structured(report: SrReport, key: bytes) -> Entry:
+    """A structured report's text, scrubbed, under the keyed hash of its study."""
+    lang = language_of(report.text)
+    study = report.study_uid.strip(" \0")
+    made = _scrubbed(Report(**{lang: report.text}), report.identity, (report.accession, study))
+    return {**made, "study": hashed(key, "study", study), "final": report.final}
+
+
+def _scrubbed(report: Report, identity: Identity, more: tuple[str, ...] = ()) -> Entry:
+    """A report's texts without what identifies, and how often what was replaced."""
     ids = (identity.patient_id, identity.accession, identity.study_uid, identity.sop_uid)
     texts: Entry = {}
-    holes = 0
-    for lang in ("en", "zh", "es"):
-        texts[lang], count = scrub(getattr(report, lang), (*identity.secrets, *ids))
-        holes += count
-    return {**texts, "scrubbed": holes}
+    replaced: Counter[str] = Counter()
+    for lang in LANGUAGES_READ:
+        clean = scrub_report(getattr(report, lang), (*identity.secrets, *ids, *more))
+        texts[lang] = clean.text
+        replaced.update(clean.counts)
+    return {**texts, "scrubbed": dict(sorted(replaced.items()))}
 
 
 def _row(outcome: Outcome, facts: Facts, key: bytes, source_hash: str) -> dict[str, Any]:
     """A row of the manifest, but for the split; only what is allowed to be known goes in."""
-    image = outcome.radiograph
-    assert image is not None and outcome.sha256 is not None  # noqa: PT018
-    patient, study, sop = (
-        text.strip(" \0")
-        for text in (image.identity.patient_id, image.identity.study_uid, image.identity.sop_uid)
-    )
+    image, seen = outcome.radiograph, outcome.seen
+    assert image is not None and outcome.sha256 is not None and seen is not None  # noqa: PT018
+    study, sop = (text.strip(" \0") for text in (image.identity.study_uid, image.identity.sop_uid))
     sop = sop or outcome.sha256
-    who = patient or (f"study:{study}" if study else f"image:{sop}")
     image_id = hashed(key, "image", sop)
     (height, width), (source_height, source_width) = outcome.shape, outcome.source_shape
+    left, top, right, bottom = outcome.place
     spacing = facts.spacing_mm or image.spacing_mm
     spacing_height, spacing_width = facts.spacing_of or (source_height, source_width)
+    window = image.window or (None, None)
     return {
         "image_id": image_id,
         "source_sha256": outcome.sha256,
-        "patient_hash": facts.patient_hash or hashed(key, "patient", who),
+        "patient_hash": facts.patient_hash
+        or patient_of(key, image.identity)
+        or hashed(key, "patient", f"image:{sop}"),
         "study_hash": facts.study_hash or hashed(key, "study", study or f"image:{sop}"),
         "path": image_path(image_id),
         "width": width,
         "height": height,
         "source_width": source_width,
         "source_height": source_height,
-        "spacing_x_mm": spacing[1] * spacing_width / width if spacing else None,
-        "spacing_y_mm": spacing[0] * spacing_height / height if spacing else None,
+        "spacing_x_mm": spacing[1] * spacing_width / source_width * (right - left) / width
+        if spacing
+        else None,
+        "spacing_y_mm": spacing[0] * spacing_height / source_height * (bottom - top) / height
+        if spacing
+        else None,
+        "spacing_kind": "table" if facts.spacing_mm else image.spacing_kind,
         "bits_stored": image.bits_stored,
         "modality": facts.modality or image.modality,
+        "intent": image.intent,
         "view": facts.view or image.view,
+        "view_source": "table" if facts.view else "header" if image.view != "UNKNOWN" else "",
         "syntax": image.syntax,
         "photometric": image.photometric,
         "voi": image.voi,
+        "voi_count": image.voi_count,
+        "range_low": image.range_low,
+        "range_high": image.range_high,
+        "window_center": window[0],
+        "window_width": window[1],
+        "inverted": image.inverted,
+        "clipped_low": image.clipped_low,
+        "clipped_high": image.clipped_high,
+        "padded": image.padded,
+        "orientation": image.orientation,
+        "aspect": image.aspect,
+        "overlays": image.overlays,
+        "repairs": " ".join(image.repairs),
+        "field": list(seen.field) if seen.field else None,
+        "cropped": seen.cropped,
         "sex": facts.sex or image.sex,
-        "age_years": image.age_years if facts.age_years is None else facts.age_years,
+        "age_years": _pooled(image.age_years if facts.age_years is None else facts.age_years),
         "manufacturer": image.manufacturer,
         "burned_in": image.burned_in,
-        "pixel_sha256": outcome.pixel_sha256,
+        "text_boxes": seen.text_boxes,
+        "text_blanked": seen.blanked,
+        "pixel_sha256": seen.pixel_sha256,
+        "signature": seen.signature.hex(),
         "source_hash": source_hash,
     }
+
+
+def _pooled(age_years: float | None) -> float | None:
+    """Ages over 89 as 90: so few people are that old that the age identifies.
+
+    Source:
+        HIPAA, 45 CFR 164.514(b)(2)(i)(C).
+    """
+    return None if age_years is None else min(age_years, 90.0) if age_years > 89 else age_years

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xraytk.data import manifest
+import numpy as np
+
+from xraytk.data import lookalike, manifest
 from xraytk.data.deid import split_of
 from xraytk.data.journal import Entry, Journal
 from xraytk.errors import DataError
 
+LANGUAGES_READ = ("en", "zh", "es")
 PART = Path("manifest/part-00000.parquet")
 
 
@@ -32,7 +35,8 @@ class Gathered:
         reasons: Rejected files by reason.
         splits: Images by split.
         found: Rows of the user's reports, labels and metadata that belong to an image.
-        scrubbed: Identifiers replaced in reports.
+        scrubbed: Identifiers replaced in reports, by kind.
+        structured: Images with the text of a structured report.
     """
 
     images: int = 0
@@ -40,7 +44,8 @@ class Gathered:
     reasons: Counter[str] = field(default_factory=Counter)
     splits: Counter[str] = field(default_factory=Counter)
     found: tuple[int, int, int] = (0, 0, 0)
-    scrubbed: int = 0
+    scrubbed: Counter[str] = field(default_factory=Counter)
+    structured: int = 0
 
 
 def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str) -> Gathered:
@@ -64,6 +69,7 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
             "Correct the table and run the same command again.",
         )
     made = Gathered()
+    alike = _alike(journal)
     with contextlib.ExitStack() as stack:
         distinct = stack.enter_context(_Distinct())
         writers = {
@@ -78,11 +84,12 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
         }
         for group in journal.accepted():
             first = group[0]
-            row = _image_row(first, journal, shares)
+            row = _image_row(first, journal, shares, alike)
             made.splits[row["split"]] += 1
-            made.scrubbed += first.get("scrubbed", 0)
             writers["images"].add(row)
-            _write_texts(first, writers)
+            texts = _texts_of(first, journal, made)
+            made.scrubbed.update(texts.get("scrubbed", {}))
+            _write_beside(first, texts, writers)
             if mark in ("", first["mark"]):
                 distinct.found(first)
             distinct.duplicates(group)
@@ -99,15 +106,50 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
     return made
 
 
-def _image_row(entry: Entry, journal: Journal, shares: Sequence[float]) -> dict[str, Any]:
-    patient = entry["row"]["patient_hash"]
-    split = journal.given_split(patient) or split_of(patient, shares)
-    return {**entry["row"], "split": split, "duplicate_of": entry["first_same_pixels"]}
-
-
-def _write_texts(entry: Entry, writers: dict[str, manifest.TableWriter]) -> None:
+def _image_row(
+    entry: Entry, journal: Journal, shares: Sequence[float], alike: dict[str, str]
+) -> dict[str, Any]:
+    patient, same = entry["row"]["patient_hash"], entry["first_same_pixels"]
     image_id = entry["row"]["image_id"]
-    texts = {lang: entry.get(lang) or None for lang in ("en", "zh", "es")}
+    like = alike.get(image_id, image_id)
+    return {
+        **entry["row"],
+        "split": journal.given_split(patient) or split_of(patient, shares),
+        "duplicate_of": same,
+        "near_duplicate_of": like if like not in (image_id, same) else None,
+    }
+
+
+def _alike(journal: Journal) -> dict[str, str]:
+    """For each image that looks like others, the first of them."""
+    ids: list[str] = []
+    packed = bytearray()
+    for image_id, signature in journal.signatures():
+        ids.append(image_id)
+        packed += bytes.fromhex(signature)
+    signatures = np.frombuffer(bytes(packed), np.int8).reshape(-1, 64)
+    signs = np.packbits(signatures > 0, axis=1)
+    hashes = np.ascontiguousarray(signs).view(">u8").ravel().astype(np.uint64)
+    return lookalike.group(lookalike.near_duplicates(ids, hashes, signatures=signatures))
+
+
+def _texts_of(entry: Entry, journal: Journal, made: Gathered) -> Entry:
+    """An image's report: of the tables, else of the structured reports of its study."""
+    if any(entry.get(lang) for lang in LANGUAGES_READ):
+        return entry
+    found = journal.reports_of(entry["row"]["study_hash"])
+    texts: Entry = {}
+    for report in reversed(found):  # the final one counts most
+        for lang in LANGUAGES_READ:
+            if report[lang]:
+                texts |= {lang: report[lang], "scrubbed": report["scrubbed"]}
+    made.structured += bool(texts)
+    return texts
+
+
+def _write_beside(entry: Entry, report: Entry, writers: dict[str, manifest.TableWriter]) -> None:
+    image_id = entry["row"]["image_id"]
+    texts = {lang: report.get(lang) or None for lang in LANGUAGES_READ}
     if any(texts.values()):
         writers["reports"].add({"image_id": image_id, **texts})
     for label, x0, y0, x1, y1, reader in entry.get("boxes", ()):

@@ -35,11 +35,13 @@ CREATE TABLE {base}.files(
     image_id TEXT,
     patient TEXT,
     given TEXT,                     -- the split that a table names
-    pixels TEXT                     -- SHA-256 of the image's pixels
+    pixels TEXT,                    -- SHA-256 of the image's pixels
+    study TEXT                      -- of a structured report
 ) WITHOUT ROWID;
 CREATE TABLE {base}.entries(name TEXT PRIMARY KEY, entry TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX {base}.by_image ON files(image_id) WHERE image_id IS NOT NULL;
 CREATE INDEX {base}.by_patient ON files(patient) WHERE given <> '';
+CREATE INDEX {base}.by_study ON files(study) WHERE study IS NOT NULL;
 CREATE INDEX {base}.by_pixels ON files(pixels, image_id) WHERE pixels IS NOT NULL;
 """
 _BEFORE_COPY = "PRAGMA fresh.journal_mode=OFF; PRAGMA fresh.synchronous=OFF; BEGIN;"
@@ -174,10 +176,11 @@ class Journal:
             row and row["patient_hash"],
             entry.get("given", ""),
             row and row["pixel_sha256"],
+            entry.get("report", {}).get("study"),
         )
         with self._explained():
             self._begin()
-            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             self._base.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (entry["name"], _json(entry)))
             self._base.execute("COMMIT")
 
@@ -253,6 +256,26 @@ class Journal:
         with self._explained():
             for (text,) in self._base.execute(sql):
                 yield json.loads(text)
+
+    def reports_of(self, study: str) -> list[Entry]:
+        """Structured reports of a study, final ones first."""
+        sql = "SELECT entry FROM files JOIN entries USING (name) WHERE study=? ORDER BY name"
+        with self._explained():
+            found = [json.loads(text)["report"] for (text,) in self._base.execute(sql, (study,))]
+        return sorted(found, key=lambda report: not report["final"])
+
+    def signatures(self) -> Iterator[tuple[str, str]]:
+        """Image_id and signature of each image, in order of image_id."""
+        sql = (
+            "SELECT f.image_id, json_extract(e.entry, '$.row.signature') FROM files f "
+            "JOIN entries e USING (name) WHERE f.image_id IS NOT NULL ORDER BY f.image_id, f.name"
+        )
+        before = None
+        with self._explained():
+            for image_id, signature in self._base.execute(sql):
+                if image_id != before:
+                    yield image_id, signature
+                before = image_id
 
     def given_split(self, patient: str) -> str | None:
         """The split that a table names for a patient."""

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,18 +35,40 @@ MANIFEST = pa.schema(
         ("source_height", pa.int32()),
         ("spacing_x_mm", pa.float32()),  # of the PNG's pixels; null when unknown
         ("spacing_y_mm", pa.float32()),
+        ("spacing_kind", pa.string()),  # where it holds: patient, detector, nominal, table
         ("bits_stored", pa.int32()),
         ("modality", pa.string()),
+        ("intent", pa.string()),  # PRESENTATION, or PROCESSING: raw detector data, rendered
         ("view", pa.string()),  # PA, AP, LATERAL, OTHER, UNKNOWN
+        ("view_source", pa.string()),  # header, table, pixels; "" when unknown
         ("syntax", pa.string()),  # transfer syntax UID, or png / jpeg / tiff
         ("photometric", pa.string()),
         ("voi", pa.string()),  # how the grey range was chosen
+        ("voi_count", pa.int32()),  # windows and LUTs of the header; the first was taken
+        ("range_low", pa.float64()),  # modality value that is 0 in the PNG, before inversion
+        ("range_high", pa.float64()),  # the one that is 65535; null for lut and sigmoid
+        ("window_center", pa.float64()),
+        ("window_width", pa.float64()),
+        ("inverted", pa.bool_()),  # MONOCHROME1 or INVERSE: 65535 - grey is in the PNG
+        ("clipped_low", pa.float32()),  # share of the pixels below the range
+        ("clipped_high", pa.float32()),
+        ("padded", pa.float32()),  # share that the header calls padding
+        ("orientation", pa.string()),  # what was done to set it upright: flip-h, rot90, ...
+        ("aspect", pa.float32()),  # height over width of a stored pixel; resampled to 1
+        ("overlays", pa.int32()),  # overlay planes of the source; none is in the PNG
+        ("repairs", pa.string()),  # what the header said wrong of its bits
+        ("field", pa.list_(pa.int32(), 4)),  # x0, y0, x1, y1 of the exposed field; null: all of it
+        ("cropped", pa.bool_()),  # the PNG is the field alone
         ("sex", pa.string()),
-        ("age_years", pa.float32()),
+        ("age_years", pa.float32()),  # over 89: 90
         ("manufacturer", pa.string()),
-        ("burned_in", pa.bool_()),
+        ("burned_in", pa.bool_()),  # the header says so
+        ("text_boxes", pa.int32()),  # found in the pixels
+        ("text_blanked", pa.bool_()),
         ("pixel_sha256", pa.string()),  # of the PNG's pixels, with their shape
-        ("duplicate_of", pa.string()),  # image_id of another image with the same pixels; null for the first
+        ("duplicate_of", pa.string()),  # image_id of the first image with the same pixels
+        ("near_duplicate_of", pa.string()),  # image_id of the first image that looks alike
+        ("signature", pa.string()),  # 64 bytes in hexadecimal digits, see `data.lookalike`
         ("source_hash", pa.string()),  # keyed hash of the source's path: finds the file again
     ],
     metadata={"xraytk.format": str(FORMAT)},
@@ -104,9 +126,9 @@ CONTOURS = pa.schema(
 )
 
 
-def image_path(image_id: str) -> str:
+def image_path(image_id: str, kind: Literal["images", "dicom"] = "images") -> str:
     """Where an image lies, relative to the ingest folder."""
-    return f"images/{image_id[:2]}/{image_id}.png"
+    return f"{kind}/{image_id[:2]}/{image_id}" + (".png" if kind == "images" else ".dcm")
 
 
 class TableWriter:

@@ -1,27 +1,49 @@
-"""One file to one image: what a worker does, on this machine or another."""
+"""One file to one image: what a worker does, on this machine or another.
+
+Bytes, radiograph, shrinking, a look at the pixels (field, text, likeness), encoding, writing.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xraytk.data import dicom, pictures, sources
+from xraytk.data import burned, collimation, dicom, lookalike, pictures, sources, sr
+from xraytk.data.deid import patient_of
+from xraytk.data.orientation import TURNS
+from xraytk.data.profile import clean_dicom
+from xraytk.data.refused import Refused
 from xraytk.data.storage import Storage
 from xraytk.records import Radiograph
 
+THUMBNAIL_PX = 224
+_BACK = {**{turn: turn for turn in TURNS}, "rot90": "rot270", "rot270": "rot90"}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What shapes every image alike.
 
     Args:
         max_px: Longest side.
+        burned_in: What is done with text in the pixels.
+        crop: Whether collimated borders are cut off.
+        for_processing: Whether raw detector data are read.
+        write_dicom: Whether a de-identified DICOM file is written too.
+        key: Of the hashes; needed for DICOM only.
     """
 
     max_px: int = 1280
+    burned_in: Literal["blank", "reject", "keep"] = "blank"
+    crop: bool = False
+    for_processing: Literal["read", "reject"] = "read"
+    write_dicom: bool = False
+    key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +59,35 @@ class Job:
     source: sources.Source = field(repr=False)
 
     @property
-    def target(self) -> str:
-        """Temporary name of its image."""
-        return f"images/.tmp-{self.name.replace('/', '-')}.png"
+    def source_hash(self) -> str:
+        """Keyed hash of the source's name."""
+        return self.name.partition("/")[2]
+
+    def target(self, ending: str = "png") -> str:
+        """Temporary name of what is written of it."""
+        return f"images/.tmp-{self.name.replace('/', '-')}.{ending}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the pixels tell.
+
+    Args:
+        field: Edges x0, y0, x1, y1 of the exposed field in the image that was written; None
+            when all of it is exposed.
+        cropped: Whether the image is the field alone.
+        text_boxes: Text found in the pixels.
+        blanked: Whether it was blanked.
+        signature: Of `lookalike`.
+        pixel_sha256: Of the pixels that were written, with their shape.
+    """
+
+    field: tuple[int, int, int, int] | None
+    cropped: bool
+    text_boxes: int
+    blanked: bool
+    signature: bytes
+    pixel_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +100,12 @@ class Outcome:
         detail: Numbers and names of syntaxes or errors only.
         radiograph: Without its pixels; None when refused.
         shape: (H, W) of the image that was written.
-        source_shape: (H, W) of the image as it was.
-        pixel_sha256: Of the pixels that were written, with their shape.
+        source_shape: (H, W) of the image as it was, upright.
+        place: Edges x0, y0, x1, y1 of what was written, in pixels of the image as it was.
+        seen: What the pixels tell; None when refused.
+        report: A structured report; its file gives no image.
+        dicom: Whether a de-identified DICOM file was written.
+        thumbnail: Whether a small picture of a refused image was written.
     """
 
     sha256: str | None
@@ -62,7 +114,11 @@ class Outcome:
     radiograph: Radiograph | None = field(default=None, repr=False)
     shape: tuple[int, int] = (0, 0)
     source_shape: tuple[int, int] = (0, 0)
-    pixel_sha256: str = ""
+    place: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    seen: Seen | None = field(default=None, repr=False)
+    report: sr.SrReport | None = field(default=None, repr=False)
+    dicom: bool = False
+    thumbnail: bool = False
 
 
 def read_one(storage: Storage, options: Options, job: Job) -> Outcome:
@@ -83,22 +139,128 @@ def read_one(storage: Storage, options: Options, job: Job) -> Outcome:
         data = sources.read_source(job.source)
     except sources.UnreadableError as error:
         return Outcome(None, error.reason, error.detail)
+    except MemoryError:
+        return Outcome(None, "out-of-memory")
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they quote the header
-            radiograph = dicom.read_radiograph(data)
-            small = dicom.resize_long_side(radiograph.pixels, options.max_px)
-            png = pictures.encode_png(small)
-    except dicom.Refused as refused:
+            outcome, files = _made_of(data, sha256, options)
+    except Refused as refused:
         return Outcome(sha256, refused.reason, refused.detail)
     except MemoryError:
         return Outcome(sha256, "out-of-memory")
     except Exception as error:
         return Outcome(sha256, "unexpected-error", type(error).__name__)
-    storage.write(job.target, png)
-    source_height, source_width = radiograph.pixels.shape
+    for ending, content in files.items():
+        storage.write(job.target(ending), content)
+    return outcome
+
+
+def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[str, bytes]]:
+    """The outcome, and what is to be written by ending.
+
+    Raises:
+        Refused: If the file gives no image.
+    """
+    if sr.is_sr(data):
+        return Outcome(sha256, "report", report=sr.read_sr(data)), {}
+    radiograph = dicom.read_radiograph(data)
+    if radiograph.intent == "PROCESSING" and options.for_processing == "reject":
+        raise Refused("for-processing")
+    shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
+    small = dicom.resize_long_side(radiograph.pixels, options.max_px)
+    boxes = burned.find_text(small)
+    if boxes and options.burned_in == "reject":
+        raise Refused("burned-in", f"{len(boxes)} boxes")
+    is_blanked = bool(boxes) and options.burned_in == "blank"
+    files = {}
+    if options.write_dicom:
+        files["dcm"] = _clean(data, radiograph, boxes if is_blanked else [], small.shape, options.key)
+    image = burned.blank(small, boxes) if is_blanked else small
+    found = collimation.find_field(image)
+    edges = (found.x0, found.y0, found.x1, found.y1) if found else None
+    is_cropped = options.crop and edges is not None
+    written = (0, 0, image.shape[1], image.shape[0])
+    if is_cropped and edges is not None:
+        written = edges
+        image = np.ascontiguousarray(image[edges[1] : edges[3], edges[0] : edges[2]])
+        edges = None
+    files["png"] = pictures.encode_png(image)
+    seen = Seen(
+        field=edges,
+        cropped=is_cropped,
+        text_boxes=len(boxes),
+        blanked=is_blanked,
+        signature=lookalike.signature(image),
+        pixel_sha256=hashlib.sha256(f"{image.shape} ".encode() + image.tobytes()).hexdigest(),
+    )
+    scale_x, scale_y = shape[1] / small.shape[1], shape[0] / small.shape[0]
     radiograph.pixels = np.empty((0, 0), np.uint16)
-    height, width = small.shape
-    pixel_sha256 = hashlib.sha256(f"{height} {width} ".encode() + small.tobytes()).hexdigest()
-    return Outcome(sha256, "", "", radiograph, (height, width), (source_height, source_width), pixel_sha256)
+    outcome = Outcome(
+        sha256,
+        radiograph=radiograph,
+        shape=(image.shape[0], image.shape[1]),
+        source_shape=shape,
+        place=(written[0] * scale_x, written[1] * scale_y, written[2] * scale_x, written[3] * scale_y),
+        seen=seen,
+        dicom=options.write_dicom,
+    )
+    return outcome, files
+
+
+def _clean(
+    data: bytes, radiograph: Radiograph, boxes: list[burned.TextBox], shape: tuple[int, ...], key: bytes
+) -> bytes:
+    """The file as de-identified DICOM, text blanked where it was found.
+
+    Raises:
+        Refused: If it is a picture, or cannot be cleaned.
+    """
+    height, width = radiograph.pixels.shape
+    scale_x, scale_y = width / shape[1], height / shape[0]
+    stored = [
+        stored_box(
+            (
+                int(b.x0 * scale_x),
+                int(b.y0 * scale_y),
+                -int(-b.x1 * scale_x // 1),
+                -int(-b.y1 * scale_y // 1),
+            ),
+            radiograph,
+        )
+        for b in boxes
+    ]
+    patient = patient_of(key, radiograph.identity)
+    return clean_dicom(data, key=key, text_boxes=stored, patient=patient, looked_for_text=True)
+
+
+def stored_box(box: tuple[int, int, int, int], radiograph: Radiograph) -> tuple[int, int, int, int]:
+    """A box of the upright image with square pixels, as a box of the pixels in the file.
+
+    Args:
+        box: x0, y0, x1, y1 in pixels of ``radiograph.pixels``.
+        radiograph: With its pixels.
+
+    Returns:
+        The same, in stored pixels, rounded outwards.
+    """
+    x0, y0, x1, y1 = box
+    height, width = radiograph.pixels.shape
+    way = _BACK[radiograph.orientation]
+    if way in ("flip-h", "rot180"):
+        x0, x1 = width - x1, width - x0
+    if way in ("flip-v", "rot180"):
+        y0, y1 = height - y1, height - y0
+    if way == "transpose":
+        x0, y0, x1, y1 = y0, x0, y1, x1
+    elif way == "transverse":
+        x0, y0, x1, y1 = height - y1, width - x1, height - y0, width - x0
+    elif way == "rot90":
+        x0, y0, x1, y1 = height - y1, x0, height - y0, x1
+    elif way == "rot270":
+        x0, y0, x1, y1 = y0, width - x1, y1, width - x0
+    tall, wide = max(1.0, radiograph.aspect), max(1.0, 1 / radiograph.aspect)
+    edges: NDArray[Any] = np.array([x0 / wide, y0 / tall, x1 / wide, y1 / tall])
+    low, high = np.floor(edges[:2]).astype(int), np.ceil(edges[2:]).astype(int)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
