@@ -137,7 +137,7 @@ def test_counts_are_those_of_the_tables(folder: Path) -> None:
     assert found["sex"] == {"F": 16, "M": 8}
     assert found["patients_by"]["sex"] == {"F": 8, "M": 4}
     assert found["patients_by"]["age_and_sex"] == {"F": {"30-34": 8}, "M": {"30-34": 4}}
-    assert (found["with_spacing"], found["burned_in"], found["view_source"]) == (3, 0, None)
+    assert (found["with_spacing"], found["burned_in"], found["view_source"]) == (3, 0, {"": 24})
     assert found["source_long_side_px"] == {"750": 15, "1000": 5, "1500": 4}
     assert found["images_per_patient"] == {"2": 12}
     reports = found["reports"]

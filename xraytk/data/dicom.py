@@ -37,6 +37,8 @@ MAX_INFLATED_BYTES = 512 << 20
 """Of a deflated data set; the largest image that is read has half of it."""
 MAX_ELEMENTS = 20_000
 """Of a header, and items of its sequences with the fragments of pixels; real ones have hundreds."""
+_TAIL = 4096
+"""Bytes that may follow the pixels: padding, digital signatures."""
 _ITEMS = {"<": b"\xfe\xff\x00\xe0", ">": b"\xff\xfe\xe0\x00"}
 
 
@@ -204,6 +206,7 @@ def _has_endless_items(data: bytes, syntax: str) -> bool:
     Their group, as a word on even or odd places, is looked for first: in pixels it is rare, and a
     search for the whole tag takes several times as long.
     """
+    data = _without_pixels(data)
     for item in _ITEMS.values() if not syntax else (_ITEMS[">" if syntax == _BIG else "<"],):
         group = int.from_bytes(item[:2], "little")
         for start in (0, 1):
@@ -211,6 +214,21 @@ def _has_endless_items(data: bytes, syntax: str) -> bool:
             if np.count_nonzero(words == group) > MAX_ELEMENTS // 2 and data.count(item) > MAX_ELEMENTS:
                 return True
     return False
+
+
+def _without_pixels(data: bytes) -> bytes:
+    """The data set up to pixel data of known length that end the file; else all of it.
+
+    Who forges such an element to hide items behind it gets a slow parser, which the time limit of
+    a file ends.
+    """
+    at = data.find(b"\xe0\x7f\x10\x00")
+    if at < 0 or len(data) < at + 12:
+        return data
+    explicit = data[at + 4 : at + 6] in (b"OW", b"OB")
+    begin = at + (12 if explicit else 8)
+    length = int.from_bytes(data[begin - 4 : begin], "little")
+    return data[:begin] if begin + length <= len(data) <= begin + length + _TAIL else data
 
 
 def _ends(is_over: Callable[[int], bool]) -> Callable[[int, str | None, int], bool]:
