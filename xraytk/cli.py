@@ -292,7 +292,17 @@ def _top(
 
 @_verb("ingest:IngestConfig", "xraytk ingest ./dicoms --reports reports.csv --labels labels.csv")
 def ingest(
-    source: Annotated[Path, typer.Argument(help="Folder, file or zip of DICOM, or of PNG/JPEG/TIFF.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Folder, file, DICOMDIR, zip, tar or URL (s3://...) of DICOM or PNG/JPEG/TIFF."),
+    ] = None,
+    files_from: Annotated[
+        str | None, typer.Option(help="Instead: a list of paths, one a line; - is standard input.")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="A public set: nih, chexpert, mimic, padchest, vindr, rsna, openi, r2gen."),
+    ] = None,
     reports: Annotated[
         Path | None, typer.Option(help="CSV or JSONL of reports, keyed by file, accession or study UID.")
     ] = None,
@@ -304,9 +314,20 @@ def ingest(
         Path | None, typer.Option(help="Secret key of the hashed ids; made once, kept outside the output.")
     ] = None,
     max_px: Annotated[int | None, typer.Option(min=32, help="Long side at most, in pixels.")] = None,
+    burned_in: Annotated[
+        str | None, typer.Option(help="Text found in the pixels: blank (default), reject or keep.")
+    ] = None,
+    crop: Annotated[bool | None, typer.Option("--crop", help="Cut collimated borders off.")] = None,
+    write_dicom: Annotated[
+        bool | None, typer.Option("--write-dicom", help="Write de-identified DICOM files too.")
+    ] = None,
+    show_paths: Annotated[
+        bool | None, typer.Option("--show-paths", help="Name refused files, on this terminal only.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="local, or ray: a Ray cluster.")] = None,
     workers: Workers = None,
     work: Work = None,
-    out: Out = None,
+    out: Annotated[str | None, typer.Option("--out", help="Folder or URL to write to.")] = None,
 ) -> dict[str, Any]:
     """Turn a folder of radiographs into clean, de-identified, documented training images."""
     return locals()

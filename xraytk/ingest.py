@@ -343,8 +343,9 @@ class _Run:
         """Write the tables, the summary, the card and the contact sheet."""
         config, place, tables = self.config, self.place, self.tables
         sheet = place.folder / "contact-sheet.png"
-        with self.progress.task("tables", None, "rows"):
+        with self.progress.task("tables", None, "rows") as task:
             made = write_tables(self.journal, place.folder, config.split, tables.mark)
+            task.update(made.images + made.rejected)
             images = _images(place.folder)
             if made.images:
                 _write_contact_sheet(sheet, place.storage, images)
@@ -506,9 +507,11 @@ def _write_contact_sheet(path: Path, storage: Storage, images: pa.Table) -> None
 def _prune(storage: Storage, images: pa.Table) -> None:
     """Remove images of earlier runs that no row of the manifest names any more."""
     ids = images["image_id"].to_numpy().astype("S16")  # sorted
-    for name in storage.names("images"):
-        stem = name.rpartition("/")[2].removesuffix(".png")
-        if name == manifest.image_path(stem) and _IMAGE_ID.fullmatch(stem):
-            at = np.searchsorted(ids, stem.encode())
-            if at == len(ids) or ids[at] != stem.encode():
-                storage.remove(name)
+    kinds: tuple[Literal["images", "dicom"], ...] = ("images", "dicom")
+    for kind in kinds:
+        for name in storage.names(kind):
+            stem = name.rpartition("/")[2].rpartition(".")[0]
+            if _IMAGE_ID.fullmatch(stem) and name == manifest.image_path(stem, kind):
+                at = np.searchsorted(ids, stem.encode())
+                if at == len(ids) or ids[at] != stem.encode():
+                    storage.remove(name)
