@@ -40,3 +40,10 @@ def test_what_asks_for_much_gets_little(name: str) -> None:
     began = time.process_time()
     outcome(broken_files.bombs()[name])
     assert time.process_time() - began < HANG_S
+
+
+def test_a_tiff_of_too_many_samples_is_refused_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    tiff = GOOD[".tiff"]
+    at = tiff.index(b"\x15\x01\x03\0\x01\0\0\0")
+    assert outcome(tiff[: at + 8] + b"\xff\0" + tiff[at + 10 :]) == "undecodable"
+    assert capfd.readouterr() == ("", "")

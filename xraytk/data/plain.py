@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from typing import Any
 
@@ -25,6 +26,7 @@ _MAGIC = (
 )
 _ORIENTATION = 274
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it finds goes to stderr
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its messages may quote the file
 
 
