@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).with_name("view_model") / "view.safetensors"
 CLASSES = ("frontal", "turned", "lateral", "other")
 FRONTAL = 0.90
 """Least probability to say what a chest's view is."""
-OTHER = 0.98
+OTHER = 0.96
 """Least probability to say that it is no chest; frontal chests stay below (see the model card)."""
 STRIDE = 2
 
