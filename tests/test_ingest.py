@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xraytk import ingest
-from xraytk.data import pictures
+from xraytk.data import pictures, synthetic
 from xraytk.data.dicom_write import write_dx
 from xraytk.errors import DataError, MachineError, RunConflictError, UsageError
 from xraytk.ingest import IngestConfig
@@ -33,11 +34,11 @@ class Notes(Silent):
         self.said.append(text)
 
 
+@functools.cache
 def _pixels(number: int, height: int = 160, width: int = 128) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """A smooth hill with a little noise: 12 bits, different for every number."""
-    y, x = np.mgrid[0:height, 0:width]
-    noise = np.random.default_rng(number).integers(0, 64, (height, width))
-    return (2000 + 900 * np.sin(x / 20 + number) + 900 * np.cos(y / 30) + noise).astype(np.uint16)
+    """A phantom of 12 bits, different for every number."""
+    made = synthetic.make_phantom(number, size_px=160).pixels
+    return np.rint(cv2.resize(made, (width, height), interpolation=cv2.INTER_AREA) * 4095).astype(np.uint16)
 
 
 def _dicom(path: Path, number: int, **more: Any) -> None:

@@ -49,7 +49,7 @@ SHEET_IMAGES = 64
 MEMORY_GB = 4.0
 """That a worker may take for one file; the largest radiograph needs about 1.5."""
 TABLES = ("reports", "labels", "metadata")
-SETTINGS = ("max_px", "burned_in", "crop", "for_processing", "write_dicom")
+SETTINGS = ("max_px", "burned_in", "crop", "for_processing", "not_chest", "write_dicom")
 _IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 
 REASONS = {
@@ -87,6 +87,7 @@ class IngestConfig:
         crop: Cut collimated borders off.
         for_processing: "read" raw detector data (rendered by percentiles of the logarithm), or
             "reject" them.
+        not_chest: What is done with images whose pixels surely show no chest.
         write_dicom: Write de-identified DICOM files too, to ``dicom/``.
         show_paths: Name refused files in the progress, which is for the terminal of whoever may
             know them; the tables never do.
@@ -111,6 +112,7 @@ class IngestConfig:
     burned_in: Literal["blank", "reject", "keep"] = "blank"
     crop: bool = False
     for_processing: Literal["read", "reject"] = "read"
+    not_chest: Literal["reject", "keep"] = "reject"
     write_dicom: bool = False
     show_paths: bool = False
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -443,7 +445,7 @@ def _place(job: Job, outcome: Outcome, row: dict[str, Any], storage: Storage, jo
 
 def _images(out: Path) -> pa.Table:
     """The columns of the manifest that are short; empty when there is none."""
-    columns = ["image_id", "patient_hash", "view", "burned_in", "text_boxes"]
+    columns = ["image_id", "patient_hash", "view", "burned_in", "text_boxes", "pixel_view"]
     if not (out / PART).exists():
         return manifest.MANIFEST.empty_table().select(columns)
     return pq.read_table(out / PART, columns=columns)
@@ -488,6 +490,9 @@ def _notes(
             f"no image is in {' or '.join(empty)}: there are {result.patients:,} patients, and a split is "
             "drawn per patient; give it larger shares, for example --set split=[0.6,0.2,0.2]"
         )
+    for look, what in (("TURNED", "lie on their side or head"), ("INVERTED", "have bone dark")):
+        if found := pc.sum(pc.equal(images["pixel_view"], look)).as_py():
+            yield f"{found:,} images seem to {what}; look at them (pixel_view in the manifest)"
     if burned_in := pc.sum(images["burned_in"]).as_py():
         yield f"{burned_in:,} images say that text is burned into their pixels; look at them"
     if found := pc.sum(pc.greater(images["text_boxes"], 0)).as_py():

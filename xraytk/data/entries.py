@@ -20,8 +20,8 @@ from xraytk.data.sections import language_of
 from xraytk.data.sheet import join_keys
 from xraytk.data.sr import SrReport
 from xraytk.data.text import Facts, Report
-from xraytk.data.unit import Job, Outcome
-from xraytk.records import Identity
+from xraytk.data.unit import Job, Outcome, Seen
+from xraytk.records import Identity, Radiograph
 
 
 def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
@@ -132,8 +132,7 @@ def _row(outcome: Outcome, facts: Facts, key: bytes, source_hash: str) -> dict[s
         "bits_stored": image.bits_stored,
         "modality": facts.modality or image.modality,
         "intent": image.intent,
-        "view": facts.view or image.view,
-        "view_source": "table" if facts.view else "header" if image.view != "UNKNOWN" else "",
+        **_view(facts, image, seen),
         "syntax": image.syntax,
         "photometric": image.photometric,
         "voi": image.voi,
@@ -162,6 +161,18 @@ def _row(outcome: Outcome, facts: Facts, key: bytes, source_hash: str) -> dict[s
         "signature": seen.signature.hex(),
         "source_hash": source_hash,
     }
+
+
+def _view(facts: Facts, image: Radiograph, seen: Seen) -> dict[str, Any]:
+    """The view: of a table, else of the header, else of the pixels where these are sure."""
+    looks = {"pixel_view": seen.view, "pixel_view_confidence": seen.view_confidence}
+    if facts.view:
+        return {"view": facts.view, "view_source": "table", **looks}
+    if image.view != "UNKNOWN":
+        return {"view": image.view, "view_source": "header", **looks}
+    if seen.view == "LATERAL":
+        return {"view": "LATERAL", "view_source": "pixels", **looks}
+    return {"view": "UNKNOWN", "view_source": "", **looks}
 
 
 def _pooled(age_years: float | None) -> float | None:

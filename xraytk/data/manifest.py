@@ -41,6 +41,8 @@ MANIFEST = pa.schema(
         ("intent", pa.string()),  # PRESENTATION, or PROCESSING: raw detector data, rendered
         ("view", pa.string()),  # PA, AP, LATERAL, OTHER, UNKNOWN
         ("view_source", pa.string()),  # header, table, pixels; "" when unknown
+        ("pixel_view", pa.string()),  # as the pixels look: FRONTAL, LATERAL, TURNED, INVERTED, UNKNOWN
+        ("pixel_view_confidence", pa.float32()),
         ("syntax", pa.string()),  # transfer syntax UID, or png / jpeg / tiff
         ("photometric", pa.string()),
         ("voi", pa.string()),  # how the grey range was chosen

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytk.data import burned, collimation, dicom, lookalike, pictures, sources, sr
+from xraytk.data import burned, collimation, dicom, lookalike, pictures, sources, sr, view
 from xraytk.data.deid import patient_of
 from xraytk.data.orientation import TURNS
 from xraytk.data.profile import clean_dicom
@@ -34,6 +34,7 @@ class Options:
         burned_in: What is done with text in the pixels.
         crop: Whether collimated borders are cut off.
         for_processing: Whether raw detector data are read.
+        not_chest: Whether images are kept whose pixels are surely no chest.
         write_dicom: Whether a de-identified DICOM file is written too.
         key: Of the hashes; needed for DICOM only.
     """
@@ -42,6 +43,7 @@ class Options:
     burned_in: Literal["blank", "reject", "keep"] = "blank"
     crop: bool = False
     for_processing: Literal["read", "reject"] = "read"
+    not_chest: Literal["reject", "keep"] = "reject"
     write_dicom: bool = False
     key: bytes = field(default=b"", repr=False)
 
@@ -78,6 +80,8 @@ class Seen:
         cropped: Whether the image is the field alone.
         text_boxes: Text found in the pixels.
         blanked: Whether it was blanked.
+        view: What `view.guess_view` says: FRONTAL, LATERAL, TURNED, INVERTED, UNKNOWN.
+        view_confidence: Probability of that.
         signature: Of `lookalike`.
         pixel_sha256: Of the pixels that were written, with their shape.
     """
@@ -86,6 +90,8 @@ class Seen:
     cropped: bool
     text_boxes: int
     blanked: bool
+    view: str
+    view_confidence: float
     signature: bytes
     pixel_sha256: str
 
@@ -170,6 +176,10 @@ def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[
         raise Refused("for-processing")
     shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
     small = dicom.resize_long_side(radiograph.pixels, options.max_px)
+    guess = view.guess_view(small)
+    if guess.chest is False and options.not_chest == "reject":
+        tiny = dicom.resize_long_side(burned.blank(small, burned.find_text(small)), THUMBNAIL_PX)
+        return Outcome(sha256, "not-chest", "pixels", thumbnail=True), {"png": pictures.encode_png(tiny)}
     boxes = burned.find_text(small)
     if boxes and options.burned_in == "reject":
         raise Refused("burned-in", f"{len(boxes)} boxes")
@@ -192,6 +202,8 @@ def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[
         cropped=is_cropped,
         text_boxes=len(boxes),
         blanked=is_blanked,
+        view=guess.view,
+        view_confidence=guess.confidence,
         signature=lookalike.signature(image),
         pixel_sha256=hashlib.sha256(f"{image.shape} ".encode() + image.tobytes()).hexdigest(),
     )
