@@ -21,6 +21,7 @@ from xraytk.data.refused import Refused
 from xraytk.data.storage import Storage
 from xraytk.records import Radiograph
 
+PICTURES = ("png", "jpeg", "tiff")
 THUMBNAIL_PX = 224
 _BACK = {**{turn: turn for turn in TURNS}, "rot90": "rot270", "rot270": "rot90"}
 
@@ -185,8 +186,11 @@ def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[
         raise Refused("burned-in", f"{len(boxes)} boxes")
     is_blanked = bool(boxes) and options.burned_in == "blank"
     files = {}
-    if options.write_dicom:
-        files["dcm"] = _clean(data, radiograph, boxes if is_blanked else [], small.shape, options.key)
+    if options.write_dicom and radiograph.syntax not in PICTURES:
+        wrong = boxes if is_blanked else []
+        files["dcm"] = _clean(
+            data, radiograph, wrong, small.shape, options.key, is_clean=len(wrong) == len(boxes)
+        )
     image = burned.blank(small, boxes) if is_blanked else small
     found = collimation.find_field(image)
     edges = (found.x0, found.y0, found.x1, found.y1) if found else None
@@ -216,18 +220,24 @@ def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[
         source_shape=shape,
         place=(written[0] * scale_x, written[1] * scale_y, written[2] * scale_x, written[3] * scale_y),
         seen=seen,
-        dicom=options.write_dicom,
+        dicom="dcm" in files,
     )
     return outcome, files
 
 
 def _clean(
-    data: bytes, radiograph: Radiograph, boxes: list[burned.TextBox], shape: tuple[int, ...], key: bytes
+    data: bytes,
+    radiograph: Radiograph,
+    boxes: list[burned.TextBox],
+    shape: tuple[int, ...],
+    key: bytes,
+    *,
+    is_clean: bool,
 ) -> bytes:
     """The file as de-identified DICOM, text blanked where it was found.
 
     Raises:
-        Refused: If it is a picture, or cannot be cleaned.
+        Refused: If it cannot be cleaned.
     """
     height, width = radiograph.pixels.shape
     scale_x, scale_y = width / shape[1], height / shape[0]
@@ -244,7 +254,7 @@ def _clean(
         for b in boxes
     ]
     patient = patient_of(key, radiograph.identity)
-    return clean_dicom(data, key=key, text_boxes=stored, patient=patient, looked_for_text=True)
+    return clean_dicom(data, key=key, text_boxes=stored, patient=patient, looked_for_text=is_clean)
 
 
 def stored_box(box: tuple[int, int, int, int], radiograph: Radiograph) -> tuple[int, int, int, int]:
