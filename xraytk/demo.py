@@ -192,5 +192,6 @@ def _pictures(work: Workspace) -> list[Path]:
     """Pictures and pages of a workspace, in the order of the road."""
     painted = sorted((work.runs / "pretrain" / "figures").glob("reconstruction-*.png"))
     curves = [p for p in sorted(work.runs.glob("*/figures/*.png")) if p not in painted]
-    sheets = [work.ingest / "contact-sheet.png", work.masks / "contact-sheet.png"]
+    sheets = [work.ingest / name for name in ("card.html", "contact-sheet.png")]
+    sheets.append(work.masks / "contact-sheet.png")
     return [p for p in [*sheets, *painted[-1:], *curves, *sorted(work.runs.glob("*/*.html"))] if p.exists()]
