@@ -174,7 +174,7 @@ def save(x: NDArray[np.float16], y: NDArray[np.int8], out: Path, epochs: int) ->
     small = screen_inputs(x.astype(np.float32))
     first = fit(small, y, (8,), 4, 30.0)
     first[-1] = (first[-1][0], first[-1][1] - np.quantile(score(small[y == 1], first), SCREENED))
-    made = {"screen": first, "cells": fit(x, y, (32, 12), epochs, 1.0)}
+    made = {"screen": first, "cells": fit(x, y, (48, 16), epochs, 1.0)}
     np.savez_compressed(
         out,
         **{
