@@ -25,7 +25,8 @@ from typing import Any
 import cv2
 import numpy as np
 from burned_in_train import load, resized
-from captions import Line, add_clutter, add_text
+from captions import Line, add_text
+from clutter import add_clutter
 from numpy.typing import NDArray
 
 from xraytk.data import burned, textcells

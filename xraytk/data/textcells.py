@@ -31,6 +31,8 @@ INPUTS = 17 * FEATURES + 6
 CHUNK = 1024
 _UNITS = np.array([4] * 7 + [1] * 4, np.float32)  # sums are small beside the contrast
 WEIGHTS = Path(__file__).with_name("textcells.npz")
+"""Made by benchmarks/burned_in_train.py from phantoms and, as backgrounds, halves of four public sets:
+NIH ChestX-ray14, COVID-19 Hannover (CC BY 3.0), Shenzhen (CC0)."""
 
 
 def grey(pixels: NDArray[Any]) -> tuple[Image8, float]:
