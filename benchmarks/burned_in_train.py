@@ -16,7 +16,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from captions import Line, add_clutter, add_text
+from captions import Line, add_text
+from clutter import add_clutter
 from numpy.typing import NDArray
 
 from xraytk.data import textcells
@@ -29,8 +30,8 @@ LETTERS_PX = (4.0, 15.0)
 NEGATIVES = 250
 REAL_TEXT = 0.95
 """Public radiographs with such a cell may hold text of their own: their doubtful cells are left out."""
-SCREENED = 0.015
-"""Share of cells of text that the first classifier may lose."""
+SCREENED, ACCEPTED = 0.03, -1.0
+"""Share of cells of text that the first classifier may lose, of those with log-odds in the second."""
 BATCH = 2048
 HARD = 0.05
 """Cells without text that the weights at hand give this chance are all kept."""
@@ -171,10 +172,12 @@ def save(x: NDArray[np.float16], y: NDArray[np.int8], out: Path, epochs: int) ->
     """Fit both classifiers and write them; the first lets nearly all text pass."""
     known = y >= 0
     x, y = x[known], y[known]
-    small = screen_inputs(x.astype(np.float32))
-    first = fit(small, y, (8,), 4, 30.0)
-    first[-1] = (first[-1][0], first[-1][1] - np.quantile(score(small[y == 1], first), SCREENED))
-    made = {"screen": first, "cells": fit(x, y, (32, 12), epochs, 1.0)}
+    second = fit(x, y, (48, 16), epochs, 1.0)
+    text = x[y == 1].astype(np.float32)
+    text = text[score(text, second) > ACCEPTED]
+    first = fit(screen_inputs(x.astype(np.float32)), y, (12,), epochs, 10.0)
+    first[-1] = (first[-1][0], first[-1][1] - np.quantile(score(screen_inputs(text), first), SCREENED))
+    made = {"screen": first, "cells": second}
     np.savez_compressed(
         out,
         **{

@@ -114,8 +114,9 @@ def test_a_lone_laterality_marker_is_left_alone(clean: Image, letter: str) -> No
 
 
 def test_a_wire_and_a_shutter_are_left_alone(clean: Image) -> None:
-    image = clean.copy()
-    cv2.ellipse(image, (400, 500), (250, 300), 20, 0, 200, 50000, 3, cv2.LINE_AA)
+    metal = np.zeros(clean.shape, np.uint8)
+    cv2.ellipse(metal, (400, 500), (250, 300), 20, 0, 200, 130, 3, cv2.LINE_AA)
+    image = np.rint(clean + (65535.0 - clean) * metal / 255).astype(np.uint16)
     image[:40] = 0
     image[:, -50:] = 0
     assert burned.find_text(image) == []
@@ -144,6 +145,12 @@ def test_a_blanked_box_holds_the_median_of_its_ring_and_nothing_else_changes() -
 def test_a_box_that_is_the_whole_image_is_blanked_to_black() -> None:
     image = np.full((9, 9), 77, np.uint8)
     assert not burned.blank(image, [TextBox(0, 0, 9, 9, 1.0)]).any()
+
+
+def test_boxes_grow_outwards_when_they_are_scaled() -> None:
+    boxes = burned.scaled([TextBox(1, 2, 10, 20, 0.9)], (20, 10), (50, 25))
+    assert boxes == [TextBox(2, 5, 25, 50, 0.9)]
+    assert burned.scaled(boxes, (50, 25), (20, 10)) == [TextBox(0, 2, 10, 20, 0.9)]
 
 
 def test_the_same_image_gives_the_same_boxes(clean: Image) -> None:

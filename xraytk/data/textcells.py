@@ -23,11 +23,16 @@ Map = NDArray[np.float32]
 LONG_PX = 1280
 CELL_PX = 8
 STROKE_PX = 7
+BAND_CELLS = 24
 FEATURES = 11
 LEAST_CONTRAST = 7
 """Cells whose strongest stroke is fainter, of 255, are never text."""
 INPUTS = 17 * FEATURES + 6
+CHUNK = 1024
+_UNITS = np.array([4] * 7 + [1] * 4, np.float32)  # sums are small beside the contrast
 WEIGHTS = Path(__file__).with_name("textcells.npz")
+"""Made by benchmarks/burned_in_train.py from phantoms and, as backgrounds, halves of four public sets:
+NIH ChestX-ray14, COVID-19 Hannover (CC BY 3.0), Shenzhen (CC0)."""
 
 
 def grey(pixels: NDArray[Any]) -> tuple[Image8, float]:
@@ -58,7 +63,8 @@ def levels(image: Image8, count: int = 4) -> list[Image8]:
     made = [image]
     while len(made) < count and min(made[-1].shape) >= 2 * CELL_PX:
         height, width = made[-1].shape
-        made.append(_resize(made[-1], width // 2, height // 2))
+        even = made[-1][: height // 2 * 2, : width // 2 * 2]
+        made.append(_resize(even, width // 2, height // 2))
     return made
 
 
@@ -82,6 +88,17 @@ def describe(image: Image8) -> Map:
     image = cv2.copyMakeBorder(
         image, 0, rows * CELL_PX - height, 0, columns * CELL_PX - width, cv2.BORDER_REPLICATE
     ).astype(np.uint8, copy=False)
+    out = np.empty((rows, columns, FEATURES), np.float32)
+    for row in range(0, rows, BAND_CELLS):  # a band and what comes of it stay in the cache
+        last = min(row + BAND_CELLS, rows)
+        above, below = min(row, 1), min(rows - last, 1)
+        band = image[(row - above) * CELL_PX : (last + below) * CELL_PX]
+        out[row:last] = _describe_band(band)[above : above + last - row]
+    return out
+
+
+def _describe_band(image: Image8) -> Map:
+    """`describe` for rows and columns that are multiples of 8."""
     flat, tall = np.ones((1, STROKE_PX), np.uint8), np.ones((STROKE_PX, 1), np.uint8)
     steps_x, steps_y = np.zeros_like(image), np.zeros_like(image)
     cv2.absdiff(image[:, 1:], image[:, :-1], dst=steps_x[:, 1:])
@@ -91,18 +108,18 @@ def describe(image: Image8) -> Map:
         for how in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
         for kernel in (flat, tall)
     ]
-    most = np.maximum(np.maximum(strokes[0], strokes[1]), np.maximum(strokes[2], strokes[3]))
-    out = np.empty((rows, columns, FEATURES), np.float32)
+    most = cv2.max(cv2.max(strokes[0], strokes[1]), cv2.max(strokes[2], strokes[3]))
+    out = np.empty((image.shape[0] // CELL_PX, image.shape[1] // CELL_PX, FEATURES), np.float32)
     for i, part in enumerate((steps_x, steps_y, *strokes)):
         out[..., i] = _means(part)
     out[..., 7] = _means(image)
-    squares = _means(cv2.multiply(image, image, dtype=cv2.CV_16U))
+    squares = _means(np.multiply(image, image, dtype=np.uint16))
     out[..., 6] = np.sqrt(np.maximum(squares - out[..., 7] ** 2, 0))
     block = np.ones((CELL_PX, CELL_PX), np.uint8)
-    last = CELL_PX // 2  # the anchor of a block of 8 is its fifth pixel
-    out[..., 8] = cv2.dilate(image, block)[last::CELL_PX, last::CELL_PX]
-    out[..., 9] = cv2.erode(image, block)[last::CELL_PX, last::CELL_PX]
-    out[..., 10] = cv2.dilate(most, block)[last::CELL_PX, last::CELL_PX]
+    middle = CELL_PX // 2  # the anchor of a block of 8 is its fifth pixel
+    out[..., 8] = cv2.dilate(image, block)[middle::CELL_PX, middle::CELL_PX]
+    out[..., 9] = cv2.erode(image, block)[middle::CELL_PX, middle::CELL_PX]
+    out[..., 10] = cv2.dilate(most, block)[middle::CELL_PX, middle::CELL_PX]
     return out
 
 
@@ -162,8 +179,7 @@ def screen(cells: Map, near: Nearby) -> tuple[NDArray[np.intp], Map]:
     x = np.empty((len(at), FEATURES + 3), np.float32)
     x[:, :FEATURES] = near.block.reshape(-1, FEATURES)[at]
     x[:, 7:10] -= near.low.ravel()[at, None]
-    x[:, :FEATURES] /= contrast
-    x[:, :7] *= 4
+    x[:, :FEATURES] *= _UNITS / contrast
     x[:, -3] = np.log(contrast[:, 0]) - 4
     x[:, -2] = near.steps.ravel()[at]
     x[:, -1] = near.noise.ravel()[at]
@@ -188,27 +204,26 @@ def inputs(cells: Map, near: Nearby, at: NDArray[np.intp], level: int) -> Map:
     rows, columns, _ = cells.shape
     y, x = np.divmod(at, columns)
     ring = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    seen = np.empty((len(at), 17, FEATURES), np.float32)
+    out = np.empty((len(at), INPUTS), np.float32)
+    seen = out[:, : 17 * FEATURES].reshape(len(at), 17, FEATURES)
+    scale = 1 / near.contrast.ravel()[at]
+    low = near.low.ravel()[at]
     places = [(cells, 1, d) for d in ring] + [(near.block, 3, d) for d in ring if d != (0, 0)]
     for i, (source, reach, (dy, dx)) in enumerate(places):
         there = np.clip(y + reach * dy, 0, rows - 1) * columns + np.clip(x + reach * dx, 0, columns - 1)
-        np.take(source.reshape(-1, FEATURES), there, axis=0, out=seen[:, i])
-    contrast, low = near.contrast.ravel()[at], near.low.ravel()[at]
-    seen[..., 7:10] -= low[:, None, None]
-    seen /= contrast[:, None, None]
-    seen[..., :7] *= 4
-    np.clip(seen, -4, 4, out=seen)
-    extra = [
-        np.log(contrast) - 4,
-        near.steps.ravel()[at],
-        near.noise.ravel()[at],
-        (contrast + low - 2) / 255,
-        low / 255,
-        np.full(len(at), level - 1.5),
-    ]
-    return np.concatenate(
-        [seen.reshape(len(at), 17 * FEATURES), np.stack(extra, 1)], axis=1, dtype=np.float32
-    )
+        part = source.reshape(-1, FEATURES)[there]
+        part[:, 7:10] -= low[:, None]
+        part *= scale[:, None] * _UNITS
+        np.minimum(part, 4, out=seen[:, i])
+    np.maximum(seen, -4, out=seen)
+    rest = out[:, 17 * FEATURES :]
+    rest[:, 0] = -np.log(scale) - 4
+    rest[:, 1] = near.steps.ravel()[at]
+    rest[:, 2] = near.noise.ravel()[at]
+    rest[:, 3] = (1 / scale + low - 2) / 255
+    rest[:, 4] = low / 255
+    rest[:, 5] = level - 1.5
+    return out
 
 
 @cache
@@ -244,5 +259,6 @@ def likelihood(cells: Map, level: int) -> Map:
     at, x = screen(cells, near)
     at = at[_score(x, "screen") > 0]
     out = np.zeros(cells.shape[0] * cells.shape[1], np.float32)
-    out[at] = 1 / (1 + np.exp(-np.clip(_score(inputs(cells, near, at, level), "cells"), -30, 30)))
+    for some in np.array_split(at, len(at) // CHUNK + 1):  # small enough for the cache
+        out[some] = 1 / (1 + np.exp(-np.clip(_score(inputs(cells, near, some, level), "cells"), -30, 30)))
     return out.reshape(cells.shape[:2])
