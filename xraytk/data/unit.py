@@ -23,6 +23,8 @@ from xraytk.records import Radiograph
 
 PICTURES = ("png", "jpeg", "tiff")
 THUMBNAIL_PX = 224
+MOST_TEXT = 0.25
+"""Share of an image that may be blanked; with more of it gone, it is no radiograph any more."""
 _BACK = {**{turn: turn for turn in TURNS}, "rot90": "rot270", "rot270": "rot90"}
 
 
@@ -182,8 +184,9 @@ def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[
         tiny = dicom.resize_long_side(burned.blank(small, burned.find_text(small)), THUMBNAIL_PX)
         return Outcome(sha256, "not-chest", "pixels", thumbnail=True), {"png": pictures.encode_png(tiny)}
     boxes = burned.find_text(small)
-    if boxes and options.burned_in == "reject":
-        raise Refused("burned-in", f"{len(boxes)} boxes")
+    share = sum((b.x1 - b.x0) * (b.y1 - b.y0) for b in boxes) / small.size
+    if boxes and (options.burned_in == "reject" or (options.burned_in == "blank" and share > MOST_TEXT)):
+        raise Refused("burned-in", f"{len(boxes)} boxes over {share:.0%} of the image")
     is_blanked = bool(boxes) and options.burned_in == "blank"
     files = {}
     if options.write_dicom and radiograph.syntax not in PICTURES:
