@@ -20,7 +20,7 @@ REASONS: dict[str, str] = {
     "undecodable": "the decoder failed on the pixels",
     "too-large": "more pixels, or more bytes once inflated, than any radiograph has",
     "too-small": "fewer pixels than a radiograph needs",
-    "burned-in": "text is burned into the pixels, and such images are not wanted, or too much of it to be blanked",
+    "burned-in": "text in the pixels: such images are not wanted, or too much of it to be blanked",
     "blank": "all pixels have one value",
 }
 """Reason code to explanation."""
