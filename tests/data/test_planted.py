@@ -159,7 +159,7 @@ def test_none_of_the_tokens_planted_in_an_archive_leaves_through_ingest(
     out = tmp_path / "out"
     config = IngestConfig(
         source=tmp_path / "in", work=tmp_path, out=out, key=tmp_path / "key", workers=1, max_px=64,
-        reports=reports, labels=labels,
+        reports=reports, labels=labels, write_dicom=True, not_chest="keep", burned_in="keep",
     )  # fmt: skip
     result = ingest.run(config, notes)
     assert result.images >= len(made)

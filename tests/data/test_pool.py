@@ -62,8 +62,9 @@ def test_workers_that_start_are_deaf_to_interrupts(tmp_path: Path) -> None:
         "    except KeyboardInterrupt:\n        print('stopped')\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let jobs ignore it
+    )  # fmt: skip
     for _ in range(2400):
         if (tmp_path / "started").exists():
             break
