@@ -222,7 +222,9 @@ class _Output:
     folder: Path
 
     def finish(self) -> None:
-        """Bring the tables to where the images are."""
+        """Bring the tables to where the images are, if that is elsewhere."""
+        if self.storage.local is not None:
+            return
         for path in sorted(self.folder.rglob("*")):
             name = str(path.relative_to(self.folder))
             if path.is_file() and not name.startswith((".", "images/", "journal.sqlite")):

@@ -37,8 +37,12 @@ class Todo:
     def __init__(self, journal: Journal, storage: Storage, mark: str) -> None:
         self._journal, self._storage, self._mark = journal, storage, mark
         self._base = sqlite3.connect("", isolation_level=None)
-        self._base.executescript("CREATE TABLE jobs(n INTEGER PRIMARY KEY, job BLOB); BEGIN;")
+        self._base.executescript(
+            "CREATE TABLE jobs(n INTEGER PRIMARY KEY, job BLOB);"
+            "CREATE TABLE hidden(name TEXT PRIMARY KEY) WITHOUT ROWID; BEGIN;"
+        )
         self._count = 0
+        self._hides = False  # whether files were dropped since another with their image was
         self.listed = 0
         self.again = 0
         self.lost = [0, 0, 0]
@@ -62,7 +66,6 @@ class Todo:
                 that other files had hidden as duplicates.
             tell: Is told how many were listed.
         """
-        dropped: set[str] = set()
         for some in _in_batches(list_jobs()):
             known = self._journal.known([job.name for job in some])
             stale = []
@@ -72,20 +75,19 @@ class Todo:
                     self._add(job)
                     if entry is not None:
                         stale.append(job.name)
-                        dropped |= {entry.image_id} if entry.image_id else set()
             self._forget(stale)
             self.listed += len(some)
             tell(self.listed)
-        hidden = set(self._journal.same_image(dropped))
-        if hidden:
-            self._journal.drop(hidden)
+        if self._hides:
             for job in list_jobs():
-                if job.name in hidden:
+                if self._base.execute("SELECT 1 FROM hidden WHERE name=?", (job.name,)).fetchone():
                     self._add(job)
 
     def _add(self, job: Job) -> None:
         self._base.execute("INSERT INTO jobs(job) VALUES (?)", (pickle.dumps(job, -1),))
         self._count += 1
+        if self._hides:
+            self._base.execute("DELETE FROM hidden WHERE name=?", (job.name,))
 
     def _forget(self, names: list[str]) -> None:
         for name in names:
@@ -93,8 +95,9 @@ class Todo:
             self.again += "row" in entry and entry["mark"] != self._mark
             for i, found in enumerate(entry.get("found", ())):
                 self.lost[i] += found is not None
-        if names:
-            self._journal.drop(names)
+        others = self._journal.drop(names) if names else []
+        self._hides |= bool(others)
+        self._base.executemany("INSERT INTO hidden VALUES (?)", ((name,) for name in others))
 
     def _is_stale(self, known: Known, job: Job) -> bool:
         if (known.size, known.stamp) != (job.source.size, job.source.stamp):
