@@ -3,12 +3,14 @@
     python killed_ingest.py points|changed|moments|full SOURCE FOLDER STEP
 
 A fork of a process that has imported everything starts at once. Each round: a run that is killed,
-or whose disk is full, then the same run left alone. Of the points at which a run can be killed every STEP-th
-is tried; of random moments there are STEP; disks grow by STEP eighths. Prints one JSON object: rounds, and what went wrong.
+or whose disk is full, then the same run left alone. Of the points at which a run can be killed
+every STEP-th is tried; of random moments there are STEP; disks grow by STEP eighths. Prints one
+JSON object: rounds, and what went wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -66,6 +68,16 @@ def forked(work: Callable[[], object]) -> int:
 def ended(pid: int) -> int:
     """Wait for a fork; its exit code, or minus the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def kill_group(leader: int) -> None:
+    """Kill a process and all that it started, but for what tidies Python's semaphores away."""
+    os.kill(leader, 9)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            group = int((folder / "stat").read_text().rpartition(")")[2].split()[2])
+            if group == leader and b"resource_tracker" not in (folder / "cmdline").read_bytes():
+                os.kill(int(folder.name), 9)
 
 
 def die_at(number: int, out: Path) -> None:
@@ -176,7 +188,7 @@ def moments(source: Path, folder: Path, wanted: dict[str, bytes], files: int) ->
         shutil.rmtree(folder / "out", ignore_errors=True)
         pid = forked(lambda: run(source, folder, workers=2))
         time.sleep(share * whole)
-        os.killpg(pid, 9)
+        kill_group(pid)
         killed += ended(pid) == -9
         if found := again(source, folder, wanted, files):
             wrong[f"{share:.2f}"] = found

@@ -304,6 +304,19 @@ class Journal:
                     yield image_id, signature
                 before = image_id
 
+    def has_reports(self) -> bool:
+        """Whether there is any structured report."""
+        return self._has("study IS NOT NULL")
+
+    def has_given_splits(self) -> bool:
+        """Whether tables name a split for any patient."""
+        return self._has("given <> ''")
+
+    def _has(self, condition: str) -> bool:
+        with self._explained():
+            sql = f"SELECT EXISTS (SELECT 1 FROM files WHERE {condition})"  # noqa: S608
+            return bool(self._base.execute(sql).fetchone()[0])
+
     def given_split(self, patient: str) -> str | None:
         """The split that a table names for a patient."""
         sql = "SELECT MIN(given) FROM files WHERE patient=? AND given <> ''"

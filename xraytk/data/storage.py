@@ -76,13 +76,6 @@ class Storage:
             if system.exists(f"{root}/{name}"):
                 system.rm_file(f"{root}/{name}")
 
-    def has(self, name: str) -> bool:
-        """Whether there is an object of this name; remote ones are taken for granted.
-
-        A request for each of a million images would take longer than all else.
-        """
-        return is_url(self.root) or os.path.exists(f"{self.root}/{name}")  # noqa: PTH110, quicker
-
     def names(self, folder: str) -> Iterator[str]:
         """Names of all objects in and below a folder, in no order."""
         local = self.local
