@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xraytk.data import card, counts, manifest, pictures, sources
-from xraytk.data.deid import hashed, key_path, load_key
+from xraytk.data.deid import Hasher, hashed, key_path, load_key
 from xraytk.data.entries import entry_of
 from xraytk.data.gather import PART, Gathered, write_tables
 from xraytk.data.given import Tables, layout_of, read_tables, unmatched
@@ -222,7 +222,9 @@ class _Output:
     folder: Path
 
     def finish(self) -> None:
-        """Bring the tables to where the images are."""
+        """Bring the tables to where the images are, if that is elsewhere."""
+        if self.storage.local is not None:
+            return
         for path in sorted(self.folder.rglob("*")):
             name = str(path.relative_to(self.folder))
             if path.is_file() and not name.startswith((".", "images/", "journal.sqlite")):
@@ -329,9 +331,10 @@ class _Run:
         else:
             given = sources.list_sources(config.source, leave_out)
         root = hashed(key, "root", _root(config))
+        name_of = Hasher(key, "source")
         for source in given:
             if not source.name.lower().endswith(endings):
-                yield Job(f"{root}/{hashed(key, 'source', source.name)}", source)
+                yield Job(f"{root}/{name_of(source.name)}", source)
 
     def _list_again(self) -> str | io.BytesIO:
         """The list of files; standard input is kept, since it is read once only."""
@@ -354,6 +357,7 @@ class _Run:
             else:
                 sheet.unlink(missing_ok=True)
             _prune(place.storage, images)
+            _prune_thumbnails(place)
         result = IngestResult(
             images=made.images,
             rejected=made.rejected,
@@ -520,3 +524,14 @@ def _prune(storage: Storage, images: pa.Table) -> None:
                 at = np.searchsorted(ids, stem.encode())
                 if at == len(ids) or ids[at] != stem.encode():
                     storage.remove(name)
+
+
+def _prune_thumbnails(place: _Output) -> None:
+    """Remove thumbnails of files that are no longer refused for what they show."""
+    path = place.folder / "rejected.parquet"
+    table = pq.read_table(path, columns=["source_hash"], filters=[("reason", "=", "not-chest")])
+    kept = set(table["source_hash"].to_pylist())
+    for name in list(place.storage.names("rejected")):
+        stem = name.rpartition("/")[2].rpartition(".")[0]
+        if _IMAGE_ID.fullmatch(stem) and stem not in kept:
+            place.storage.remove(name)

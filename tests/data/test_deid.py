@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xraytk.data.deid import hashed, key_path, load_key, split_of
+from xraytk.data.deid import Hasher, hashed, key_path, load_key, split_of
 from xraytk.errors import DataError, UsageError
 
 KEY = bytes(range(32))
@@ -92,3 +92,9 @@ def test_shares_of_the_splits_come_out() -> None:
     splits = [split_of(hashed(KEY, "patient", str(i))) for i in range(5000)]
     assert splits.count("train") / 5000 == pytest.approx(0.8, abs=0.02)
     assert splits.count("val") / 5000 == pytest.approx(0.1, abs=0.015)
+
+
+def test_a_hasher_gives_what_hashed_gives() -> None:
+    for key in (KEY, b"", bytes(64), bytes(65)):
+        for value in ("", "a/b", "\udcff", "x" * 200):
+            assert Hasher(key, "source")(value) == hashed(key, "source", value)

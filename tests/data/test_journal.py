@@ -110,3 +110,20 @@ def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
     base.close()
     with pytest.raises(DataError, match="not a journal of this version"):
         Journal(tmp_path / "j", SETTINGS)
+
+
+def test_files_of_one_image_are_forgotten_together(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", SETTINGS)
+    for name, image_id in (("r/1", "x"), ("r/2", "x"), ("s/3", "x"), ("r/4", "y"), ("r/5", "x")):
+        journal.add(accepted(name, image_id))
+    journal.add(refused("r/6"))
+    assert journal.drop(["r/1", "r/5", "r/6"]) == ["r/2", "s/3"]
+    assert set(journal.known(["r/1", "r/2", "s/3", "r/4", "r/5", "r/6"])) == {"r/4"}
+
+
+def test_what_tables_gave_is_counted(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", SETTINGS)
+    assert journal.joined() == (0, 0, 0)
+    for number, found in enumerate(([0, None, 3], [1, 0, None], [None, None, None])):
+        journal.add(accepted(f"r/{number}", f"i{number}", found=found))
+    assert journal.joined() == (2, 1, 1)

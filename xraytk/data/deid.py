@@ -6,6 +6,7 @@ guessed patient id against them, and with it the same patient keeps the same id 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import re
@@ -120,6 +121,29 @@ def hashed(key: bytes, kind: str, value: str) -> str:
     """
     message = f"{kind}:{value}".encode("utf-8", "surrogatepass")
     return hmac.digest(key, message, "sha256").hex()[:16]
+
+
+class Hasher:
+    """`hashed` for one key and kind, at half its cost: for a million values.
+
+    Args:
+        key: From `load_key`.
+        kind: What the values are.
+    """
+
+    def __init__(self, key: bytes, kind: str) -> None:
+        if len(key) > 64:
+            key = hashlib.sha256(key).digest()
+        block = key.ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(b ^ 0x36 for b in block) + f"{kind}:".encode())
+        self._outer = hashlib.sha256(bytes(b ^ 0x5C for b in block))
+
+    def __call__(self, value: str) -> str:
+        """The same as `hashed`."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(value.encode("utf-8", "surrogatepass"))
+        outer.update(inner.digest())
+        return outer.hexdigest()[:16]
 
 
 def patient_of(key: bytes, identity: Identity) -> str:

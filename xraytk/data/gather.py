@@ -69,6 +69,7 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
             "Correct the table and run the same command again.",
         )
     made = Gathered()
+    split, reports = journal.has_given_splits(), journal.has_reports()
     alike = _alike(journal)
     with contextlib.ExitStack() as stack:
         distinct = stack.enter_context(_Distinct())
@@ -84,10 +85,10 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
         }
         for group in journal.accepted():
             first = group[0]
-            row = _image_row(first, journal, shares, alike)
+            row = _image_row(first, journal if split else None, shares, alike)
             made.splits[row["split"]] += 1
             writers["images"].add(row)
-            texts = _texts_of(first, journal, made)
+            texts = _texts_of(first, journal if reports else None, made)
             made.scrubbed.update(texts.get("scrubbed", {}))
             _write_beside(first, texts, writers)
             if mark in ("", first["mark"]):
@@ -107,14 +108,14 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
 
 
 def _image_row(
-    entry: Entry, journal: Journal, shares: Sequence[float], alike: dict[str, str]
+    entry: Entry, journal: Journal | None, shares: Sequence[float], alike: dict[str, str]
 ) -> dict[str, Any]:
     patient, same = entry["row"]["patient_hash"], entry["first_same_pixels"]
     image_id = entry["row"]["image_id"]
     like = alike.get(image_id, image_id)
     return {
         **entry["row"],
-        "split": journal.given_split(patient) or split_of(patient, shares),
+        "split": (journal and journal.given_split(patient)) or split_of(patient, shares),
         "duplicate_of": same,
         "near_duplicate_of": like if like not in (image_id, same) else None,
     }
@@ -127,17 +128,17 @@ def _alike(journal: Journal) -> dict[str, str]:
     for image_id, signature in journal.signatures():
         ids.append(image_id)
         packed += bytes.fromhex(signature)
-    signatures = np.frombuffer(bytes(packed), np.int8).reshape(-1, 64)
+    signatures = np.frombuffer(packed, np.int8).reshape(-1, 64)
     signs = np.packbits(signatures > 0, axis=1)
     hashes = np.ascontiguousarray(signs).view(">u8").ravel().astype(np.uint64)
     return lookalike.group(lookalike.near_duplicates(ids, hashes, signatures=signatures))
 
 
-def _texts_of(entry: Entry, journal: Journal, made: Gathered) -> Entry:
+def _texts_of(entry: Entry, journal: Journal | None, made: Gathered) -> Entry:
     """An image's report: of the tables, else of the structured reports of its study."""
     if any(entry.get(lang) for lang in LANGUAGES_READ):
         return entry
-    found = journal.reports_of(entry["row"]["study_hash"])
+    found = journal.reports_of(entry["row"]["study_hash"]) if journal else ()
     texts: Entry = {}
     for report in reversed(found):  # the final one counts most
         for lang in LANGUAGES_READ:

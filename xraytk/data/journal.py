@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xraytk import config
 from xraytk.errors import DataError, MachineError, RunConflictError
 from xraytk.files import explain_os_errors, make_folder
 
-FORMAT = 2
+FORMAT = 3
 Entry = dict[str, Any]
 
 _TABLES = """
@@ -36,26 +36,32 @@ CREATE TABLE {base}.files(
     patient TEXT,
     given TEXT,                     -- the split that a table names
     pixels TEXT,                    -- SHA-256 of the image's pixels
-    study TEXT                      -- of a structured report
+    study TEXT,                     -- of a structured report
+    report INTEGER NOT NULL,        -- whether tables gave one
+    labels INTEGER NOT NULL,
+    facts INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE {base}.entries(name TEXT PRIMARY KEY, entry TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE {base}.entries(name TEXT PRIMARY KEY, entry TEXT NOT NULL);  -- long rows: appended, not sorted
+"""
+_INDEXES = """
 CREATE INDEX {base}.by_image ON files(image_id) WHERE image_id IS NOT NULL;
 CREATE INDEX {base}.by_patient ON files(patient) WHERE given <> '';
 CREATE INDEX {base}.by_study ON files(study) WHERE study IS NOT NULL;
 CREATE INDEX {base}.by_pixels ON files(pixels, image_id) WHERE pixels IS NOT NULL;
 """
-_BEFORE_COPY = "PRAGMA fresh.journal_mode=OFF; PRAGMA fresh.synchronous=OFF; BEGIN;"
+_PAGE_BYTES, _CACHE_KB = 8192, 32_000
+_BEFORE_COPY = f"PRAGMA fresh.page_size={_PAGE_BYTES};" + (
+    "PRAGMA fresh.journal_mode=OFF; PRAGMA fresh.synchronous=OFF; BEGIN;"
+)
 _COPY = """
 INSERT INTO fresh.settings SELECT format, value, 1 FROM main.settings;
 INSERT INTO fresh.files SELECT * FROM main.files ORDER BY name;
 INSERT INTO fresh.entries SELECT * FROM main.entries ORDER BY name;
-COMMIT;
 """
 _AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What decides whether a file must be read again.
 
     Args:
@@ -96,6 +102,7 @@ class Journal:
         try:
             with self._explained():
                 self._base.execute("PRAGMA locking_mode=EXCLUSIVE")  # WAL without shared memory: NFS too
+                self._base.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
                 if is_new:
                     self._make(settings)
                 else:
@@ -105,7 +112,8 @@ class Journal:
             raise
 
     def _make(self, settings: Mapping[str, Any]) -> None:
-        self._base.executescript("BEGIN;" + _TABLES.format(base="main"))
+        self._base.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        self._base.executescript("BEGIN;" + (_TABLES + _INDEXES).format(base="main"))
         self._base.execute("INSERT INTO settings VALUES (?, ?, 0)", (FORMAT, _json(dict(settings))))
         self._base.execute("COMMIT")
 
@@ -177,21 +185,40 @@ class Journal:
             entry.get("given", ""),
             row and row["pixel_sha256"],
             entry.get("report", {}).get("study"),
+            *(number is not None for number in entry.get("found", (None, None, None))),
         )
+        marks = ",".join("?" * len(values))
         with self._explained():
             self._begin()
-            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._base.execute(f"INSERT OR REPLACE INTO files VALUES ({marks})", values)  # noqa: S608
             self._base.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (entry["name"], _json(entry)))
             self._base.execute("COMMIT")
 
-    def drop(self, names: Iterable[str]) -> None:
-        """Forget files."""
+    def drop(self, names: Iterable[str]) -> list[str]:
+        """Forget files, and all others that have the image of one of them: all of it or nothing.
+
+        Returns:
+            Names of the others.
+        """
+        others: set[str] = set()
         with self._explained():
             self._begin()
             for name in names:
-                self._base.execute("DELETE FROM entries WHERE name=?", (name,))
-                self._base.execute("DELETE FROM files WHERE name=?", (name,))
+                others.update(self._with_image_of(name))
+                others.discard(name)
+                self._forget(name)
+            for name in others:
+                self._forget(name)
             self._base.execute("COMMIT")
+        return sorted(others)
+
+    def _with_image_of(self, name: str) -> list[str]:
+        sql = "SELECT o.name FROM files f JOIN files o ON o.image_id = f.image_id WHERE f.name=?"
+        return [found for (found,) in self._base.execute(sql, (name,))]
+
+    def _forget(self, name: str) -> None:
+        self._base.execute("DELETE FROM entries WHERE name=?", (name,))
+        self._base.execute("DELETE FROM files WHERE name=?", (name,))
 
     def _begin(self) -> None:
         """Begin a change; a journal that is only read stays as it is, byte for byte."""
@@ -277,6 +304,19 @@ class Journal:
                     yield image_id, signature
                 before = image_id
 
+    def has_reports(self) -> bool:
+        """Whether there is any structured report."""
+        return self._has("study IS NOT NULL")
+
+    def has_given_splits(self) -> bool:
+        """Whether tables name a split for any patient."""
+        return self._has("given <> ''")
+
+    def _has(self, condition: str) -> bool:
+        with self._explained():
+            sql = f"SELECT EXISTS (SELECT 1 FROM files WHERE {condition})"  # noqa: S608
+            return bool(self._base.execute(sql).fetchone()[0])
+
     def given_split(self, patient: str) -> str | None:
         """The split that a table names for a patient."""
         sql = "SELECT MIN(given) FROM files WHERE patient=? AND given <> ''"
@@ -295,10 +335,10 @@ class Journal:
 
     def joined(self) -> tuple[int, int, int]:
         """Images to which earlier tables gave a report, labels and facts."""
-        columns = ", ".join(f"COUNT(json_extract(entry, '$.found[{i}]'))" for i in range(3))
+        sql = "SELECT TOTAL(report), TOTAL(labels), TOTAL(facts) FROM files"
         with self._explained():
-            found = self._base.execute(f"SELECT {columns} FROM entries").fetchone()  # noqa: S608
-        return found[0], found[1], found[2]
+            found = self._base.execute(sql).fetchone()
+        return int(found[0]), int(found[1]), int(found[2])
 
     def finish(self) -> None:
         """Write the database anew in one order, unless it is, and let go of it.
@@ -312,11 +352,19 @@ class Journal:
                     self._base.close()
                     return
                 self._base.execute("ATTACH ? AS fresh", (str(temporary),))
-                self._base.executescript("".join((_BEFORE_COPY, _TABLES.format(base="fresh"), _COPY)))
+                copy = (_BEFORE_COPY, _TABLES, _COPY, _INDEXES, "COMMIT;")  # indexes of sorted rows: quicker
+                self._base.executescript("".join(copy).format(base="fresh"))
                 self._base.close()
+                _sync(temporary)
                 temporary.replace(self._path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file on disk before it takes the place of another."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def rank(name: str) -> tuple[str, str]:

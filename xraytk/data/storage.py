@@ -6,6 +6,7 @@ or another, so it holds nothing but its root.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,18 +76,11 @@ class Storage:
             if system.exists(f"{root}/{name}"):
                 system.rm_file(f"{root}/{name}")
 
-    def has(self, name: str) -> bool:
-        """Whether there is an object of this name; remote ones are taken for granted.
-
-        A request for each of a million images would take longer than all else.
-        """
-        return self.local is None or (self.local / name).exists()
-
     def names(self, folder: str) -> Iterator[str]:
         """Names of all objects in and below a folder, in no order."""
         local = self.local
         if local is not None:
-            yield from (str(p.relative_to(local)) for p in (local / folder).rglob("*") if p.is_file())
+            yield from _below(f"{local}/{folder}", folder)
             return
         with self._remote() as (system, root):
             for path in system.find(f"{root}/{folder}"):
@@ -109,6 +103,20 @@ class Storage:
 
     def _remote(self) -> _Explained:
         return _Explained(self.root)
+
+
+def _below(path: str, name: str) -> Iterator[str]:
+    """Names of files in a folder and below; one that is not there is empty."""
+    try:
+        with os.scandir(path) as found:
+            entries = list(found)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(entry.path, f"{name}/{entry.name}")
+        elif entry.is_file():
+            yield f"{name}/{entry.name}"
 
 
 class _Explained:

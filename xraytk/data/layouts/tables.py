@@ -79,7 +79,9 @@ def index_of(folder: Path) -> Index:
 def _may_matter(entry: os.DirEntry[str]) -> bool:
     if entry.name.startswith("."):
         return False
-    return _unpacked(entry.name.lower()).endswith(_KINDS) or entry.is_dir()
+    name = entry.name.lower()
+    is_table = name.endswith(_PACKED + _KINDS) and _unpacked(name).endswith(_KINDS)
+    return is_table or entry.is_dir()
 
 
 def _unpacked(name: str) -> str:
