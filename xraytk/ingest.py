@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from xraytk.data import card, counts, manifest, pictures, sources
 from xraytk.data.deid import Hasher, hashed, key_path, load_key
-from xraytk.data.entries import entry_of
+from xraytk.data.entries import entry_of, path_of, rescrubbed
 from xraytk.data.gather import PART, Gathered, write_tables
 from xraytk.data.given import Tables, layout_of, read_tables, unmatched
 from xraytk.data.idmap import IdMap, default_path
@@ -38,7 +38,7 @@ from xraytk.data.pool import each
 from xraytk.data.remote import is_url
 from xraytk.data.storage import Storage
 from xraytk.data.todo import Todo
-from xraytk.data.unit import Job, Options, Outcome, read_one
+from xraytk.data.unit import METHOD, Job, Options, Outcome, read_one
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, remove_leftovers, write_json
 from xraytk.progress import Progress, Silent
@@ -128,6 +128,8 @@ class IngestConfig:
                 "wanted one of them",
                 "Say `xraytk ingest FOLDER`, or `xraytk ingest --files-from LIST`.",
             )
+        if self.layout and not self.source:
+            raise UsageError("layout needs a source", "its tables are looked for in that folder")
         if not 16 <= self.max_px <= 65535:
             raise UsageError(f"max_px is {self.max_px}", "wanted 16 to 65535")
         if self.workers < -1:
@@ -189,15 +191,17 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
     place = _place_of(config)
     out, key_file = place.folder, key_path(config.key)
     _check_source(config, out)
-    if not os.path.exists(key_file):  # noqa: PTH110
-        progress.note(f"a new key is made at {key_file}; keep it, hashed ids depend on it")
+    is_new = not os.path.exists(key_file)  # noqa: PTH110
     key = load_key(config.key, outside=out)
+    if is_new:
+        progress.note(f"a new key was made at {key_file}; keep it, hashed ids depend on it")
     layout = layout_of(config.layout, str(config.source), key, progress.note)
     given = {name: getattr(config, name) for name in TABLES}
     tables = read_tables(given, layout, key, progress.note)
     settings = {
         "key": hashed(key, "fingerprint", ""),
         "split": list(config.split),
+        "method": METHOD,
         **{name: getattr(config, name) for name in SETTINGS},
     }
     with contextlib.ExitStack() as stack:
@@ -247,8 +251,10 @@ def _check_source(config: IngestConfig, out: Path) -> None:
     source = Path(given)
     if not os.path.exists(source):  # noqa: PTH110, unlike Path.exists it never raises
         raise DataError("the source does not exist", todo="Check the path, and that its disk is mounted.")
-    if out.exists() and out.samefile(source):
-        raise UsageError("the source is the output folder", todo="Choose another folder with --out.")
+    if source.resolve().is_relative_to(out.resolve()) and not config.files_from:
+        raise UsageError(
+            "the source is the output folder, or lies in it", todo="Choose another folder with --out."
+        )
 
 
 @contextlib.contextmanager
@@ -307,15 +313,36 @@ class _Run:
         """Give what a worker made its place and its entry; return whether it is an image."""
         entry = entry_of(job, outcome, self.key, self.tables)
         row = entry.get("row")
+        where = path_of(job.source)
         if row:
             _place(job, outcome, row, self.place.storage, self.journal)
-            self.paths.add(row["image_id"], job.source.path)
+            self.paths.add(row["image_id"], where)
         elif outcome.thumbnail:
             self.place.storage.move(job.target("png"), f"rejected/{job.source_hash}.png")
-        self.paths.add(job.source_hash, job.source.path)
+        self.paths.add(job.source_hash, where)
+        self._note_people(entry, outcome)
         self.paths.flush()
         self.journal.add(entry)
         return row is not None
+
+    def _note_people(self, entry: dict[str, Any], outcome: Outcome) -> None:
+        """Keep whom the header names beside the key: reports of the study are scrubbed of them all."""
+        holder = outcome.report or outcome.radiograph
+        if holder is None:
+            return
+        who = holder.identity
+        study = entry["row"]["study_hash"] if "row" in entry else entry["report"]["study"]
+        ids = (who.patient_id, who.accession, who.study_uid, who.sop_uid)
+        self.paths.add_people(study, filter(None, (*who.secrets, *ids)))
+
+    def _scrub_again(self) -> None:
+        """Scrub reports of what other files of their study say of people."""
+        for entry in self.journal.with_texts():
+            texts = entry.get("report", entry)
+            study = texts["study"] if "report" in entry else entry["row"]["study_hash"]
+            people, headers = self.paths.people_of(study)
+            if headers > 1 and rescrubbed(texts, people):
+                self.journal.add(entry)
 
     def _listed(self) -> Iterator[Job]:
         """All sources, under keyed names."""
@@ -323,7 +350,11 @@ class _Run:
         work = Workspace(config.work)
         inputs = (*(getattr(config, name) for name in TABLES), key_path(config.key), self.place.storage.local)
         leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
-        leave_out += [default_path(key_path(config.key)), *(path for path in inputs if path is not None)]
+        leave_out += [
+            self.place.folder,
+            default_path(key_path(config.key)),
+            *(path for path in inputs if path is not None),
+        ]
         leave_out += layout.tables if layout else ()
         endings = layout.endings if layout else ()
         if config.files_from:
@@ -349,6 +380,7 @@ class _Run:
         config, place, tables = self.config, self.place, self.tables
         sheet = place.folder / "contact-sheet.png"
         with self.progress.task("tables", None, "rows") as task:
+            self._scrub_again()
             made = write_tables(self.journal, place.folder, config.split, tables.mark)
             task.update(made.images + made.rejected)
             images = _images(place.folder)

@@ -6,7 +6,9 @@ path.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from xraytk.data.deid import hashed, patient_of
@@ -15,6 +17,9 @@ from xraytk.data.given import Tables
 from xraytk.data.journal import Entry
 from xraytk.data.layouts import Box, boxes_on
 from xraytk.data.manifest import image_path
+from xraytk.data.orientation import swaps_sides, to_upright
+from xraytk.data.reading import Source
+from xraytk.data.remote import is_url
 from xraytk.data.scrub import scrub_report
 from xraytk.data.sections import language_of
 from xraytk.data.sheet import join_keys
@@ -70,9 +75,15 @@ def _drawn(boxes: tuple[Box, ...], outcome: Outcome) -> list[list[Any]]:
     height, width = outcome.source_shape
     scale_x, scale_y = outcome.shape[1] / (right - left), outcome.shape[0] / (bottom - top)
     made = []
-    for b in boxes_on(boxes, (height, width), (height, width)):
-        x0, x1 = (min(max((x - left) * scale_x, 0.0), outcome.shape[1]) for x in (b.x0, b.x1))
-        y0, y1 = (min(max((y - top) * scale_y, 0.0), outcome.shape[0]) for y in (b.y0, b.y1))
+    image = outcome.radiograph
+    assert image is not None
+    tall, wide = max(1.0, image.aspect), max(1.0, 1 / image.aspect)
+    rows, columns = (width, height) if swaps_sides(image.orientation) else (height, width)
+    stored = (round(rows / tall), round(columns / wide))
+    for b in boxes_on(boxes, stored, stored):
+        edges = to_upright((b.x0, b.y0, b.x1, b.y1), image.orientation, image.aspect, (height, width))
+        x0, x1 = (min(max((x - left) * scale_x, 0.0), outcome.shape[1]) for x in edges[::2])
+        y0, y1 = (min(max((y - top) * scale_y, 0.0), outcome.shape[0]) for y in edges[1::2])
         if x1 > x0 and y1 > y0:
             made.append([b.label, x0, y0, x1, y1, b.reader])
     return made
@@ -98,6 +109,32 @@ def _scrubbed(report: Report, identity: Identity, more: tuple[str, ...] = ()) ->
     return {**texts, "scrubbed": dict(sorted(replaced.items()))}
 
 
+def rescrubbed(texts: Entry, people: Iterable[str]) -> bool:
+    """Scrub an entry's texts, in place, of more secrets; return whether there was something.
+
+    Args:
+        texts: With "en", "zh", "es" and "scrubbed".
+        people: Names, ids, dates.
+    """
+    people = tuple(people)
+    replaced: Counter[str] = Counter(texts["scrubbed"])
+    changed = False
+    for lang in LANGUAGES_READ:
+        clean = scrub_report(texts[lang], people)
+        if clean.text != texts[lang]:
+            texts[lang] = clean.text
+            replaced.update(clean.counts)
+            changed = True
+    texts["scrubbed"] = dict(sorted(replaced.items()))
+    return changed
+
+
+def path_of(source: Source) -> str:
+    """Where the operator finds a source: its full path, "!" and the member of an archive."""
+    place = source.path if is_url(source.path) else os.path.abspath(source.path)  # noqa: PTH100, any bytes
+    return f"{place}!{source.name}" if source.place is not None else place
+
+
 def _row(outcome: Outcome, facts: Facts, key: bytes, source_hash: str) -> dict[str, Any]:
     """A row of the manifest, but for the split; only what is allowed to be known goes in."""
     image, seen = outcome.radiograph, outcome.seen
@@ -107,7 +144,10 @@ def _row(outcome: Outcome, facts: Facts, key: bytes, source_hash: str) -> dict[s
     image_id = hashed(key, "image", sop)
     (height, width), (source_height, source_width) = outcome.shape, outcome.source_shape
     left, top, right, bottom = outcome.place
-    spacing = facts.spacing_mm or image.spacing_mm
+    spacing = image.spacing_mm
+    if facts.spacing_mm:  # of the stored pixels
+        turned = facts.spacing_mm[::-1] if swaps_sides(image.orientation) else facts.spacing_mm
+        spacing = (min(turned), min(turned)) if image.aspect != 1 else turned
     spacing_height, spacing_width = facts.spacing_of or (source_height, source_width)
     window = image.window or (None, None)
     return {

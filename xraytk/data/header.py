@@ -124,6 +124,11 @@ _SECRET = (
     "PlacerOrderNumberImagingServiceRequest", "ResponsibleOrganization",
 )  # fmt: skip
 
+_TEXTS = frozenset({"AE", "CS", "LO", "SH", "ST", "UC", "UI", "UN"})
+_ID_ENDINGS = ("ID", "IDs", "UID", "Number", "Identifier", "NumberProcedure")
+_ID = re.compile(r"\d.*\d.*\d.*\d|\^")
+_LONGEST_ID = 80
+
 
 def text(ds: Dataset, keyword: str) -> str:
     """An element as text, all its values joined; "" when missing or broken."""
@@ -345,6 +350,9 @@ def _secrets(ds: Dataset, depth: int = 0) -> Iterator[str]:
                 values = text(ds, element.keyword).split("\\")
                 yield from (v for v in values if len(v) > 1)
                 yield from _date_forms(values[0])
+            elif element.VR in _TEXTS and (tag.is_private or element.keyword.endswith(_ID_ENDINGS)):
+                values = element.value if element.VM > 1 else [element.value]
+                yield from (v for v in map(str, values) if _ID.search(v) and len(v) < _LONGEST_ID)
         except Exception:  # noqa: S112, a broken element names nobody
             continue
 

@@ -1,4 +1,4 @@
-"""The map from ids to source paths, for the operator's eyes only.
+"""The map from ids to source paths, and whom studies are of, for the operator's eyes only.
 
 It lies beside the key, outside of every output, and only its owner may read it: with it a person
 finds the file that an id of a table or a message speaks of.
@@ -7,10 +7,11 @@ finds the file that an id of a table or a message speaks of.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,6 +60,7 @@ class IdMap:
             )
         self._path = path
         self._rows: dict[str, bytes] = {}
+        self._people: list[tuple[str, str]] = []
         _make(path)
         with self._explained():
             self._db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
@@ -78,6 +80,9 @@ class IdMap:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
             self._db.execute("CREATE TABLE IF NOT EXISTS paths (id TEXT NOT NULL, path BLOB NOT NULL)")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS people (study TEXT, secrets TEXT, UNIQUE(study, secrets))"
+            )
 
     def add(self, name: str, path: str | os.PathLike[str]) -> None:
         """Note where the file of an id lies.
@@ -90,20 +95,38 @@ class IdMap:
         if len(self._rows) >= _BATCH:
             self.flush()
 
+    def add_people(self, study: str, secrets: Iterable[str]) -> None:
+        """Note what the header of a study's file says of people, for its reports to be scrubbed of.
+
+        Args:
+            study: Keyed hash.
+            secrets: Names, ids, dates.
+        """
+        self._people.append((study, json.dumps(sorted(set(secrets)))))
+
+    def people_of(self, study: str) -> tuple[frozenset[str], int]:
+        """All that headers of a study say of people, and how many different headers said it."""
+        self.flush()
+        with self._explained():
+            rows = self._db.execute("SELECT secrets FROM people WHERE study = ?", (study,)).fetchall()
+        return frozenset(text for (row,) in rows for text in json.loads(row)), len(rows)
+
     def flush(self) -> None:
         """Write what was held back, all or nothing; then it outlives this process."""
-        if not self._rows:
+        if not self._rows and not self._people:
             return
         with self._explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany("INSERT INTO paths VALUES (?, ?)", self._rows.items())
+                self._db.executemany("INSERT OR IGNORE INTO people VALUES (?, ?)", self._people)
                 self._db.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
         self._rows.clear()
+        self._people.clear()
 
     def path_of(self, name: str) -> str | None:
         """The path of an id; None if it is not known. Bytes that are no text come as surrogates."""

@@ -284,6 +284,18 @@ class Journal:
             for (text,) in self._base.execute(sql):
                 yield json.loads(text)
 
+    def with_texts(self) -> Iterator[Entry]:
+        """Entries that hold a report; the journal may be changed meanwhile."""
+        sql = (
+            "SELECT name FROM entries WHERE json_extract(entry, '$.en', '$.zh', '$.es', '$.report') "
+            "<> '[null,null,null,null]'"
+        )
+        with self._explained():
+            names = [name for (name,) in self._base.execute(sql)]
+        for name in names:
+            if (entry := self.entry(name)) is not None:
+                yield entry
+
     def reports_of(self, study: str) -> list[Entry]:
         """Structured reports of a study, final ones first."""
         sql = "SELECT entry FROM files JOIN entries USING (name) WHERE study=? ORDER BY name"

@@ -124,3 +124,46 @@ def to_square(pixels: NDArray[Any], aspect: float, most: int) -> NDArray[Any]:
     size = (max(1, round(width * wide)), max(1, round(height * tall)))
     way = cv2.INTER_LINEAR if size[0] * size[1] >= pixels.size else cv2.INTER_AREA
     return np.asarray(cv2.resize(pixels, size, interpolation=way), pixels.dtype)
+
+
+Edges = tuple[float, float, float, float]
+_BACK = {**{turn: turn for turn in TURNS}, "rot90": "rot270", "rot270": "rot90"}
+
+
+def to_upright(box: Edges, how: str, aspect: float, shape: tuple[int, int]) -> Edges:
+    """Move a box from the stored pixels to the image that is looked at.
+
+    Args:
+        box: x0, y0, x1, y1 in stored pixels.
+        how: What was done, one of `TURNS`.
+        aspect: Height of a stored pixel over its width.
+        shape: (H, W) of the image that is looked at.
+    """
+    tall, wide = max(1.0, aspect), max(1.0, 1 / aspect)
+    x0, y0, x1, y1 = box
+    height, width = shape[::-1] if swaps_sides(how) else shape
+    return _turned((x0 * wide, y0 * tall, x1 * wide, y1 * tall), how, (height, width))
+
+
+def to_stored(box: Edges, how: str, aspect: float, shape: tuple[int, int]) -> Edges:
+    """Move a box from the image that is looked at to the stored pixels; inverse of `to_upright`."""
+    tall, wide = max(1.0, aspect), max(1.0, 1 / aspect)
+    x0, y0, x1, y1 = _turned(box, _BACK[how], shape)
+    return x0 / wide, y0 / tall, x1 / wide, y1 / tall
+
+
+def _turned(box: Edges, how: str, shape: tuple[int, int]) -> Edges:
+    """A box of an image (H, W) after one of `TURNS`."""
+    x0, y0, x1, y1 = box
+    height, width = shape
+    ways = {
+        "": (x0, y0, x1, y1),
+        "flip-h": (width - x1, y0, width - x0, y1),
+        "flip-v": (x0, height - y1, x1, height - y0),
+        "rot180": (width - x1, height - y1, width - x0, height - y0),
+        "transpose": (y0, x0, y1, x1),
+        "rot90": (height - y1, x0, height - y0, x1),
+        "rot270": (y0, width - x1, y1, width - x0),
+        "transverse": (height - y1, width - x1, height - y0, width - x0),
+    }
+    return ways[how]

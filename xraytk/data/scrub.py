@@ -31,10 +31,12 @@ _NAME_GAP = re.compile(r"[\s,.^'·・-]*")
 _TITLES = ("医生", "医师", "主任", "教授", "先生", "女士", "护士", "技师", "某")
 _LONGEST_CJK_NAME = 4
 _SHORTEST_ID = 3
+_SHORTEST_NUMBER = 4  # "123" stands in measurements
 _LONGEST_GUESS = 6
 _COMMON = (
     "an and are as at be but by do for go had has he her his if in is it may me my no nor not of on or "
     "own she so the to up us was we who yet you dr md mr mrs ms prof "
+    "white black brown green gray grey young stone field hill wood rose sharp short strong stent line "
     "chest clear heart high large left long low lung mid mild new normal old rib ribs right small"
 )
 _COMMON_WORDS = frozenset(_COMMON.split())
@@ -147,7 +149,7 @@ def _want(group: str, wanted: _Wanted) -> None:
     found = list(_WORD.finditer(group))
     words = [_plain(m[0]) for m in found]
     if any(c.isdigit() for c in group):
-        if sum(len(w) for w in words) >= _SHORTEST_ID:
+        if sum(len(w) for w in words) >= (_SHORTEST_NUMBER if group.isdigit() else _SHORTEST_ID):
             wanted.add(words, tuple(group[a.end() : b.start()] for a, b in pairwise(found)))
             if len(whole := _plain("".join(m[0] for m in found))) >= _LONGEST_GUESS:
                 wanted.add([whole])

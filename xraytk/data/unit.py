@@ -8,24 +8,25 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from math import ceil, floor
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xraytk.data import burned, collimation, dicom, lookalike, pictures, sources, sr, view
 from xraytk.data.deid import patient_of
-from xraytk.data.orientation import TURNS
+from xraytk.data.orientation import to_stored
 from xraytk.data.profile import clean_dicom
 from xraytk.data.refused import Refused
 from xraytk.data.storage import Storage
 from xraytk.records import Radiograph
 
 PICTURES = ("png", "jpeg", "tiff")
+METHOD = 1
+"""Raised when the same file would give another image; a folder holds images of one method."""
 THUMBNAIL_PX = 224
 MOST_TEXT = 0.25
 """Share of an image that may be blanked; with more of it gone, it is no radiograph any more."""
-_BACK = {**{turn: turn for turn in TURNS}, "rot90": "rot270", "rot270": "rot90"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +59,12 @@ class Job:
     Args:
         name: Root hash/source hash.
         source: The file.
+        patient: Keyed hash of the patient, where a table names one for the file.
     """
 
     name: str
     source: sources.Source = field(repr=False)
+    patient: str = ""
 
     @property
     def source_hash(self) -> str:
@@ -154,7 +157,7 @@ def read_one(storage: Storage, options: Options, job: Job) -> Outcome:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they quote the header
-            outcome, files = _made_of(data, sha256, options)
+            outcome, files = _made_of(data, sha256, options, job.patient)
     except Refused as refused:
         return Outcome(sha256, refused.reason, refused.detail)
     except MemoryError:
@@ -166,7 +169,7 @@ def read_one(storage: Storage, options: Options, job: Job) -> Outcome:
     return outcome
 
 
-def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[str, bytes]]:
+def _made_of(data: bytes, sha256: str, options: Options, patient: str) -> tuple[Outcome, dict[str, bytes]]:
     """The outcome, and what is to be written by ending.
 
     Raises:
@@ -191,8 +194,15 @@ def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[
     files = {}
     if options.write_dicom and radiograph.syntax not in PICTURES:
         wrong = boxes if is_blanked else []
+        patient = patient or patient_of(options.key, radiograph.identity)
         files["dcm"] = _clean(
-            data, radiograph, wrong, small.shape, options.key, is_clean=len(wrong) == len(boxes)
+            data,
+            radiograph,
+            wrong,
+            small.shape,
+            options.key,
+            patient=patient,
+            is_clean=len(wrong) == len(boxes),
         )
     image = burned.blank(small, boxes) if is_blanked else small
     found = collimation.find_field(image)
@@ -211,7 +221,7 @@ def _made_of(data: bytes, sha256: str, options: Options) -> tuple[Outcome, dict[
         blanked=is_blanked,
         view=guess.view,
         view_confidence=guess.confidence,
-        signature=lookalike.signature(image),
+        signature=lookalike.signature(small),
         pixel_sha256=hashlib.sha256(f"{image.shape} ".encode() + image.tobytes()).hexdigest(),
     )
     scale_x, scale_y = shape[1] / small.shape[1], shape[0] / small.shape[0]
@@ -235,6 +245,7 @@ def _clean(
     shape: tuple[int, ...],
     key: bytes,
     *,
+    patient: str,
     is_clean: bool,
 ) -> bytes:
     """The file as de-identified DICOM, text blanked where it was found.
@@ -244,48 +255,7 @@ def _clean(
     """
     height, width = radiograph.pixels.shape
     scale_x, scale_y = width / shape[1], height / shape[0]
-    stored = [
-        stored_box(
-            (
-                int(b.x0 * scale_x),
-                int(b.y0 * scale_y),
-                -int(-b.x1 * scale_x // 1),
-                -int(-b.y1 * scale_y // 1),
-            ),
-            radiograph,
-        )
-        for b in boxes
-    ]
-    patient = patient_of(key, radiograph.identity)
+    upright = [(b.x0 * scale_x, b.y0 * scale_y, b.x1 * scale_x, b.y1 * scale_y) for b in boxes]
+    exact = (to_stored(box, radiograph.orientation, radiograph.aspect, (height, width)) for box in upright)
+    stored = [(floor(x0), floor(y0), ceil(x1), ceil(y1)) for x0, y0, x1, y1 in exact]
     return clean_dicom(data, key=key, text_boxes=stored, patient=patient, looked_for_text=is_clean)
-
-
-def stored_box(box: tuple[int, int, int, int], radiograph: Radiograph) -> tuple[int, int, int, int]:
-    """A box of the upright image with square pixels, as a box of the pixels in the file.
-
-    Args:
-        box: x0, y0, x1, y1 in pixels of ``radiograph.pixels``.
-        radiograph: With its pixels.
-
-    Returns:
-        The same, in stored pixels, rounded outwards.
-    """
-    x0, y0, x1, y1 = box
-    height, width = radiograph.pixels.shape
-    way = _BACK[radiograph.orientation]
-    if way in ("flip-h", "rot180"):
-        x0, x1 = width - x1, width - x0
-    if way in ("flip-v", "rot180"):
-        y0, y1 = height - y1, height - y0
-    if way == "transpose":
-        x0, y0, x1, y1 = y0, x0, y1, x1
-    elif way == "transverse":
-        x0, y0, x1, y1 = height - y1, width - x1, height - y0, width - x0
-    elif way == "rot90":
-        x0, y0, x1, y1 = height - y1, x0, height - y0, x1
-    elif way == "rot270":
-        x0, y0, x1, y1 = y0, width - x1, y1, width - x0
-    tall, wide = max(1.0, radiograph.aspect), max(1.0, 1 / radiograph.aspect)
-    edges: NDArray[Any] = np.array([x0 / wide, y0 / tall, x1 / wide, y1 / tall])
-    low, high = np.floor(edges[:2]).astype(int), np.ceil(edges[2:]).astype(int)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
