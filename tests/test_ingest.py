@@ -241,7 +241,7 @@ def test_of_different_files_with_one_uid_the_same_one_is_kept_in_any_order(key: 
     assert kept[0] == kept[1]
     assert len(_rows(out)) == 1
     (rejected,) = _rows(out, "rejected.parquet")
-    assert (rejected["reason"], rejected["detail"]) == ("duplicate", _rows(out)[0]["image_id"])
+    assert (rejected["reason"], rejected["detail"]) == ("uid-clash", _rows(out)[0]["image_id"])
 
 
 @pytest.mark.parametrize("change", [{"max_px": 64}, {"split": (0.5, 0.25, 0.25)}, {"key": "another"}])

@@ -248,3 +248,70 @@ def test_a_memory_bomb_costs_its_file_only(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.stdout.split() == ["1", "1"], done.stderr
+
+
+def test_reports_are_scrubbed_of_what_all_files_of_their_study_say(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    for number, name in enumerate(("Miller^Ada", "Quist^Berta")):
+        who = {"study_uid": "1.2.9", "sop_uid": f"1.2.9.{number}", "accession": "A77", "patient_name": name}
+        write_dx(settings["source"] / f"im{number}", phantom(number), **who)  # type: ignore[arg-type]
+    table = tmp_path / "r.csv"
+    table.write_text("accession,en\nA77,Seen by Miller and Quist. Clear lungs.\n")
+    for _ in range(2):
+        ingest.run(IngestConfig(**settings, reports=table))
+        texts = {r["en"] for r in rows(settings["out"], "reports.parquet")}
+        assert texts == {"Seen by ___ and ___. Clear lungs."}
+    journal = (settings["out"] / "journal.sqlite").read_bytes()
+    assert b"Miller" not in journal
+    assert b"Quist" not in journal
+
+
+def test_a_row_that_names_files_of_several_studies_is_left_out_and_said(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        write_dx(settings["source"] / f"p{number}" / "im", phantom(number), study_uid=f"1.2.{number}")
+    write_dx(settings["source"] / "p3" / "other", phantom(3), study_uid="1.2.3")
+    table, said = tmp_path / "r.csv", io.StringIO()
+    table.write_text("file,en\nim,Of whom?\nother,Clear.\n")
+    result = ingest.run(IngestConfig(**settings, reports=table), Lines(said, every_s=0.0))
+    assert [r["en"] for r in rows(settings["out"], "reports.parquet")] == ["Clear."]
+    assert (result.reports_matched, result.reports_unmatched) == (1, 1)
+    assert "reports: 1 rows name files of several studies; they were left out" in said.getvalue()
+
+
+def test_other_pixels_under_the_same_uid_are_called_a_clash(settings: dict[str, Any]) -> None:
+    for number in (1, 2):
+        write_dx(settings["source"] / f"im{number}", phantom(number), sop_uid="1.2.3")
+    ingest.run(IngestConfig(**settings))
+    (row,) = rows(settings["out"], "rejected.parquet")
+    assert (row["reason"], row["detail"]) == ("uid-clash", rows(settings["out"])[0]["image_id"])
+
+
+def test_dicom_says_the_patient_of_the_table_and_comes_back_when_lost(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        write_dx(settings["source"] / f"im{number}", phantom(number), patient_id=f"P{number}")
+    table = tmp_path / "m.csv"
+    table.write_text("file,patient\nim1,X\nim2,X\n")
+    config = IngestConfig(**settings, metadata=table, write_dicom=True)
+    ingest.run(config)
+    (patient,) = {row["patient_hash"] for row in rows(settings["out"])}
+    files = sorted(settings["out"].glob("dicom/*/*.dcm"))
+    assert {pydicom.dcmread(file).PatientID for file in files} == {patient}
+    before = files[0].read_bytes()
+    files[0].unlink()
+    ingest.run(config)
+    assert files[0].read_bytes() == before
+
+
+def test_files_that_are_gone_are_counted(settings: dict[str, Any]) -> None:
+    for number in (1, 2):
+        write_dx(settings["source"] / f"im{number}", phantom(number))
+    ingest.run(IngestConfig(**settings))
+    (settings["source"] / "im2").unlink()
+    said = io.StringIO()
+    assert ingest.run(IngestConfig(**settings), Lines(said, every_s=0.0)).images == 2
+    assert "1 files of earlier runs are no longer in the source" in said.getvalue()

@@ -17,7 +17,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,13 +36,14 @@ from xraytk.data.journal import Journal, rank
 from xraytk.data.layouts import Layout
 from xraytk.data.pool import each
 from xraytk.data.remote import is_url
+from xraytk.data.sheet import join_keys
 from xraytk.data.storage import Storage
 from xraytk.data.todo import Todo
 from xraytk.data.unit import METHOD, Job, Options, Outcome, read_one
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, remove_leftovers, write_json
 from xraytk.progress import Progress, Silent
-from xraytk.records import SPLITS
+from xraytk.records import SPLITS, Identity
 
 FORMAT = 1
 SHEET_IMAGES = 64
@@ -55,6 +56,7 @@ _IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 REASONS = {
     **sources.REASONS,
     "duplicate": "the same image (SOP Instance UID) was found elsewhere too; the detail is its image_id",
+    "uid-clash": "another image has the same SOP Instance UID; the detail is its image_id",
     "crashed": "decoding ended the worker process, twice",
     "timed-out": "decoding took longer than two minutes, twice",
     "out-of-memory": "decoding wanted more memory than a worker may have",
@@ -238,7 +240,7 @@ class _Output:
 def _place_of(config: IngestConfig) -> _Output:
     if config.out is None or not is_url(str(config.out)):
         folder = Workspace(config.work).ingest if config.out is None else Path(config.out)
-        return _Output(Storage(str(folder)), folder)
+        return _Output(Storage(os.path.abspath(folder)), folder)  # noqa: PTH100, as it is given
     url = str(config.out).rstrip("/")
     mark = hashlib.sha256(url.encode()).hexdigest()[:16]
     return _Output(Storage(url), config.work / "remote" / mark)
@@ -284,12 +286,19 @@ class _Run:
     def read_all(self) -> None:
         """Bring the journal up to date with the source."""
         config, progress = self.config, self.progress
-        with Todo(self.journal, self.place.storage, self.tables.mark) as todo:
+        root = hashed(self.key, "root", _root(config))
+        earlier = self.journal.of_root(root)
+        with Todo(self.journal, self.place.storage, self.tables.mark, with_dicom=config.write_dicom) as todo:
             with progress.task("list", None, "files") as task:
                 todo.fill(self._listed, task.update)
             self.paths.flush()
             for note in _notes_on_earlier(config, self.journal, todo, self.tables.mark):
                 progress.note(note)
+            if earlier > todo.known:
+                progress.note(
+                    f"{earlier - todo.known:,} files of earlier runs are no longer in the source; what came "
+                    "of them stays. To drop it, ingest into a new folder"
+                )
             before = todo.listed - len(todo)
             if before:
                 progress.note(f"{before:,} of {todo.listed:,} files were finished before")
@@ -350,11 +359,8 @@ class _Run:
         work = Workspace(config.work)
         inputs = (*(getattr(config, name) for name in TABLES), key_path(config.key), self.place.storage.local)
         leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
-        leave_out += [
-            self.place.folder,
-            default_path(key_path(config.key)),
-            *(path for path in inputs if path is not None),
-        ]
+        leave_out += [self.place.folder, default_path(key_path(config.key))]
+        leave_out += [path for path in inputs if path is not None]
         leave_out += layout.tables if layout else ()
         endings = layout.endings if layout else ()
         if config.files_from:
@@ -365,7 +371,21 @@ class _Run:
         name_of = Hasher(key, "source")
         for source in given:
             if not source.name.lower().endswith(endings):
-                yield Job(f"{root}/{name_of(source.name)}", source)
+                name = f"{root}/{name_of(source.name)}"
+                yield Job(name, self._everywhere(source), self._patient_of(source))
+
+    def _everywhere(self, source: sources.Source) -> sources.Source:
+        """The source under a path that holds in any working folder, for other machines."""
+        if self.config.engine == "local" or is_url(source.path):
+            return source
+        return replace(source, path=os.path.abspath(source.path))  # noqa: PTH100, any bytes
+
+    def _patient_of(self, source: sources.Source) -> str:
+        """The patient that a table names for a file, for its DICOM to agree with the manifest."""
+        if not self.config.write_dicom or not self.tables.metadata.values:
+            return ""
+        number = self.tables.metadata.find(join_keys(source.name, Identity(), self.key))
+        return "" if number is None else self.tables.metadata.values[number].patient_hash
 
     def _list_again(self) -> str | io.BytesIO:
         """The list of files; standard input is kept, since it is read once only."""
@@ -400,7 +420,7 @@ class _Run:
             reports_unmatched=unmatched(tables.reports, made.found[0]) + tables.reports.ambiguous,
             labels_matched=made.found[1],
             labels_unmatched=unmatched(tables.labels, made.found[1]),
-            out=place.storage.root,
+            out=str(place.folder) if place.storage.local else place.storage.root,
             contact_sheet=sheet,
             seconds=round(time.monotonic() - began, 2),
         )
@@ -518,6 +538,15 @@ def _notes(
             yield f"{name}: {matched:,} entries belong to an image, {left:,} do not" + (
                 "" if matched else f"; entries {hint}"
             )
+    for name, count in zip(TABLES, made.ambiguous, strict=True):
+        if count:
+            yield (
+                f"{name}: {count:,} rows name files of several studies; "
+                + ("they may be mixed up" if name == "metadata" else "they were left out")
+                + ". Write longer paths, or StudyInstanceUIDs, into the table"
+            )
+    if clashes := made.reasons["uid-clash"]:
+        yield f"{clashes:,} images have the SOP Instance UID of another image, and were left out"
     if made.structured:
         yield f"{made.structured:,} images have the text of a structured report of their study"
     empty = [n for n, share in zip(SPLITS, config.split, strict=True) if share and not result.splits[n]]

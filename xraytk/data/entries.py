@@ -57,6 +57,11 @@ def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
     if facts.study_hash:  # a table may be keyed by a study that only another table tells of
         keys = (*keys, facts.study_hash)
     found = [tables.reports.find(keys), tables.labels.find(keys), number]
+    by_file = set(join_keys(job.source.name, Identity(), key))
+    entry["by_file"] = [
+        int(t.key_of(keys) in by_file) for t in (tables.reports, tables.labels, tables.metadata)
+    ]
+    entry["own"] = hashed(key, "study", identity.study_uid.strip(" \0") or f"file:{outcome.sha256}")
     entry["row"] = _row(outcome, facts, key, source_hash)
     entry |= {"mark": tables.mark, "found": found, "given": facts.split or outcome.radiograph.split}
     if found[0] is not None:

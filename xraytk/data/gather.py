@@ -37,6 +37,8 @@ class Gathered:
         found: Rows of the user's reports, labels and metadata that belong to an image.
         scrubbed: Identifiers replaced in reports, by kind.
         structured: Images with the text of a structured report.
+        ambiguous: Rows of the user's reports, labels and metadata that files of several studies
+            have by their names; reports and labels of these are left out.
     """
 
     images: int = 0
@@ -46,6 +48,7 @@ class Gathered:
     found: tuple[int, int, int] = (0, 0, 0)
     scrubbed: Counter[str] = field(default_factory=Counter)
     structured: int = 0
+    ambiguous: tuple[int, int, int] = (0, 0, 0)
 
 
 def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str) -> Gathered:
@@ -71,6 +74,8 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
     made = Gathered()
     split, reports = journal.has_given_splits(), journal.has_reports()
     alike = _alike(journal)
+    unclear = [journal.ambiguous(table) for table in range(3)]
+    made.ambiguous = (len(unclear[0]), len(unclear[1]), len(unclear[2]))
     with contextlib.ExitStack() as stack:
         distinct = stack.enter_context(_Distinct())
         writers = {
@@ -85,6 +90,7 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
         }
         for group in journal.accepted():
             first = group[0]
+            _leave_out(first, unclear)
             row = _image_row(first, journal if split else None, shares, alike)
             made.splits[row["split"]] += 1
             writers["images"].add(row)
@@ -105,6 +111,15 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
         (out / PART).unlink()
         (out / PART).parent.rmdir()
     return made
+
+
+def _leave_out(entry: Entry, unclear: Sequence[set[tuple[str, int]]]) -> None:
+    """Take from an entry the report and the labels of rows that belong to nobody for sure."""
+    for table, names in enumerate((LANGUAGES_READ, ("labels",))):
+        if (entry["mark"], entry["found"][table]) in unclear[table]:
+            entry["found"][table] = None
+            for name in names:
+                entry.pop(name, None)
 
 
 def _image_row(
@@ -187,7 +202,9 @@ class _Distinct:
             row = entry["row"]
             same_file = (row["source_hash"], row["source_sha256"])
             if same_file not in seen:
-                self.rejected({**row, "reason": "duplicate", "detail": row["image_id"]})
+                same = row["pixel_sha256"] == group[0]["row"]["pixel_sha256"]
+                why = "duplicate" if same else "uid-clash"
+                self.rejected({**row, "reason": why, "detail": row["image_id"]})
             seen.add(same_file)
 
     def found(self, entry: Entry) -> None:

@@ -284,6 +284,32 @@ class Journal:
             for (text,) in self._base.execute(sql):
                 yield json.loads(text)
 
+    def ambiguous(self, table: int) -> set[tuple[str, int]]:
+        """Rows (mark, number) of a table that files of several studies have by their names.
+
+        Args:
+            table: 0 for reports, 1 for labels, 2 for metadata.
+        """
+        number, by_file = (
+            f"json_extract(entry, '$.found[{table}]')",
+            f"json_extract(entry, '$.by_file[{table}]')",
+        )
+        sql = (
+            f"SELECT mark, {number} AS n FROM files JOIN entries USING (name) "  # noqa: S608, a number
+            f"WHERE n IS NOT NULL AND {by_file} GROUP BY mark, n "
+            "HAVING COUNT(DISTINCT json_extract(entry, '$.own')) > 1"
+        )
+        with self._explained():
+            return set(self._base.execute(sql))
+
+    def of_root(self, root: str) -> int:
+        """How many files of a source are known."""
+        with self._explained():
+            row = self._base.execute(
+                "SELECT COUNT(*) FROM files WHERE name > ? AND name < ?", (f"{root}/", f"{root}0")
+            ).fetchone()
+        return int(row[0])
+
     def with_texts(self) -> Iterator[Entry]:
         """Entries that hold a report; the journal may be changed meanwhile."""
         sql = (

@@ -200,6 +200,10 @@ class Lookup(Generic[T]):
         """Number of the value that belongs to an image, by the first key that is known."""
         return next((n for n in map(self._where.get, keys) if n is not None), None)
 
+    def key_of(self, keys: Iterable[str]) -> str | None:
+        """The first key that is known."""
+        return next((key for key in keys if self._where.get(key) is not None), None)
+
 
 def join_keys(path: str, identity: Identity, key: bytes) -> tuple[str, ...]:
     """Hashed keys under which an image may stand in a table, the most specific first.

@@ -25,7 +25,7 @@ WORTH_ANOTHER_TRY = (
     *("crashed", "timed-out", "out-of-memory", "unexpected-error"),
 )
 _AT_ONCE = 1000
-_IMAGE = re.compile(r"images/([0-9a-f]{2})/\1[0-9a-f]{14}\.png")
+_IMAGE = re.compile(r"(?:images|dicom)/([0-9a-f]{2})/\1[0-9a-f]{14}\.(?:png|dcm)")
 
 
 class Todo:
@@ -33,13 +33,15 @@ class Todo:
 
     Attributes:
         listed: Sources seen.
+        known: Of these, how many had an entry.
         again: Of the jobs, how many had an entry that no longer fits.
         lost: Reports, labels and facts that these entries had from tables.
     """
 
-    def __init__(self, journal: Journal, storage: Storage, mark: str) -> None:
+    def __init__(self, journal: Journal, storage: Storage, mark: str, *, with_dicom: bool = False) -> None:
         self._journal, self._mark = journal, mark
-        self._images = None if storage.local is None else _Ids(storage.names("images"))
+        kinds = ("images", "dicom") if with_dicom else ("images",)
+        self._images = None if storage.local is None else [_Ids(storage.names(kind)) for kind in kinds]
         self._base = sqlite3.connect("", isolation_level=None)
         self._base.executescript(
             "CREATE TABLE jobs(n INTEGER PRIMARY KEY, job BLOB);"
@@ -48,6 +50,7 @@ class Todo:
         self._count = 0
         self._hides = False  # whether files were dropped since another with their image was
         self.listed = 0
+        self.known = 0
         self.again = 0
         self.lost = [0, 0, 0]
 
@@ -72,6 +75,7 @@ class Todo:
         """
         for some in _in_batches(list_jobs()):
             known = self._journal.known([job.name for job in some])
+            self.known += len(known)
             lost = self._lost_images(known.values())
             stale = []
             for job in some:
@@ -116,7 +120,8 @@ class Todo:
     def _lost_images(self, known: Iterable[Known]) -> set[str]:
         if self._images is None:
             return set()
-        return self._images.missing(k.image_id for k in known if k.image_id is not None)
+        wanted = [k.image_id for k in known if k.image_id is not None]
+        return set().union(*(kind.missing(wanted) for kind in self._images))
 
     def jobs(self) -> Iterator[Job]:
         """The jobs, in order."""
