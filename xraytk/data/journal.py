@@ -49,7 +49,7 @@ CREATE INDEX {base}.by_patient ON files(patient) WHERE given <> '';
 CREATE INDEX {base}.by_study ON files(study) WHERE study IS NOT NULL;
 CREATE INDEX {base}.by_pixels ON files(pixels, image_id) WHERE pixels IS NOT NULL;
 """
-_PAGE_BYTES, _CACHE_KB = 8192, 32_000
+_PAGE_BYTES, _CACHE_KB = 8192, 8_000
 _BEFORE_COPY = f"PRAGMA fresh.page_size={_PAGE_BYTES};" + (
     "PRAGMA fresh.journal_mode=OFF; PRAGMA fresh.synchronous=OFF; BEGIN;"
 )
@@ -162,7 +162,7 @@ class Journal:
     def known(self, names: Sequence[str]) -> dict[str, Known]:
         """What is known of files by their names; at most some thousands at once."""
         found: dict[str, Known] = {}
-        rest = iter(names)
+        rest = iter(sorted(names))  # neighbours lie on one page
         with self._explained():
             while some := list(islice(rest, _AT_ONCE)):
                 marks = ",".join("?" * len(some))

@@ -24,7 +24,7 @@ WORTH_ANOTHER_TRY = (
     *("unreadable", "vanished", "changed", "missing", "bad-dicomdir", "outside-folder"),
     *("crashed", "timed-out", "out-of-memory", "unexpected-error"),
 )
-_AT_ONCE = 1000
+_AT_ONCE = 10_000
 _IMAGE = re.compile(r"(?:images|dicom)/([0-9a-f]{2})/\1[0-9a-f]{14}\.(?:png|dcm)")
 
 
