@@ -19,6 +19,7 @@ from pydicom.pixels import pixel_array
 from xraytk.data.bits import layout_of, stored_values
 from xraytk.data.colour import luminance
 from xraytk.data.decode import decode
+from xraytk.data.dicom_write import encode_rle
 
 Array = np.ndarray[Any, Any]
 UID = "1.2.840.10008.1.2"
@@ -144,19 +145,6 @@ def encode(case: Case, values: Array) -> bytes:
 def native_bytes(case: Case, words: Array, order: str = "<") -> bytes:
     arranged = np.moveaxis(words, 2, 0) if case.planar else words
     return np.ascontiguousarray(arranged).astype(words.dtype.newbyteorder(order)).tobytes()
-
-
-def encode_rle(words: Array) -> bytes:
-    planes = words.astype(words.dtype.newbyteorder(">")).view(np.uint8)
-    planes = planes.reshape(*words.shape[:2], -1)
-    segments = []
-    for plane in np.moveaxis(planes, -1, 0):
-        packed = b"".join(imagecodecs.packbits_encode(row.tobytes()) for row in plane)
-        segments.append(packed + b"\0" * (len(packed) % 2))
-    starts = 64 + np.cumsum([0, *(len(s) for s in segments[:-1])])
-    header = np.zeros(16, "<u4")
-    header[0], header[1 : 1 + len(segments)] = len(segments), starts
-    return header.tobytes() + b"".join(segments)
 
 
 def fragments(frame: bytes, count: int = 1, table: tuple[int, ...] = ()) -> bytes:

@@ -318,9 +318,9 @@ def _encode(pixels: np.ndarray[Any, Any], syntax: str) -> bytes:
         return bytes(
             imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="j2k", reversible=True, bitspersample=12)
         )
-    from xraytk.data.dicom_write import _encode_rle
+    from xraytk.data.dicom_write import encode_rle
 
-    return _encode_rle(pixels)
+    return encode_rle(pixels)
 
 
 def stuff_jpeg(frame: bytes, mint: Mint) -> bytes:

@@ -231,7 +231,7 @@ def _encode(pixels: NDArray[Any], syntax: str, bits_stored: int) -> bytes:
         PS3.5 A.4.2 (lossless JPEG, selection value 1 for .70), A.4.3, A.4.4, G (RLE).
     """
     if syntax == "rle":
-        return _encode_rle(pixels)
+        return encode_rle(pixels)
     if syntax == "jpeg-lossless":
         coded = imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=bits_stored)
     elif syntax == "jpeg-ls":
@@ -245,13 +245,14 @@ def _encode(pixels: NDArray[Any], syntax: str, bits_stored: int) -> bytes:
     return bytes(coded)
 
 
-def _encode_rle(pixels: NDArray[Any]) -> bytes:
-    """Encode byte planes, most significant first, each row by itself.
+def encode_rle(pixels: NDArray[Any]) -> bytes:
+    """Encode (H, W) or (H, W, samples) as byte planes, most significant first, each row by itself.
 
     Source:
         PS3.5 G.3 to G.5.
     """
-    planes = pixels.astype(pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(*pixels.shape, -1)
+    planes = pixels.astype(pixels.dtype.newbyteorder(">")).view(np.uint8)
+    planes = planes.reshape(*pixels.shape[:2], -1)
     segments = []
     for plane in np.moveaxis(planes, -1, 0):
         packed = b"".join(imagecodecs.packbits_encode(row.tobytes()) for row in plane)

@@ -211,7 +211,7 @@ def _made_of(data: bytes, sha256: str, options: Options, patient: str) -> tuple[
     written = (0, 0, image.shape[1], image.shape[0])
     if is_cropped and edges is not None:
         written = edges
-        image = np.ascontiguousarray(image[edges[1] : edges[3], edges[0] : edges[2]])
+        image = np.ascontiguousarray(collimation.crop(image, found))
         edges = None
     files["png"] = pictures.encode_png(image)
     seen = Seen(
@@ -242,7 +242,7 @@ def _clean(
     data: bytes,
     radiograph: Radiograph,
     boxes: list[burned.TextBox],
-    shape: tuple[int, ...],
+    shape: tuple[int, int],
     key: bytes,
     *,
     patient: str,
@@ -254,8 +254,7 @@ def _clean(
         Refused: If it cannot be cleaned.
     """
     height, width = radiograph.pixels.shape
-    scale_x, scale_y = width / shape[1], height / shape[0]
-    upright = [(b.x0 * scale_x, b.y0 * scale_y, b.x1 * scale_x, b.y1 * scale_y) for b in boxes]
+    upright = [(b.x0, b.y0, b.x1, b.y1) for b in burned.scaled(boxes, shape, (height, width))]
     exact = (to_stored(box, radiograph.orientation, radiograph.aspect, (height, width)) for box in upright)
     stored = [(floor(x0), floor(y0), ceil(x1), ceil(y1)) for x0, y0, x1, y1 in exact]
     return clean_dicom(data, key=key, text_boxes=stored, patient=patient, looked_for_text=is_clean)
