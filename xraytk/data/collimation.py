@@ -10,7 +10,6 @@ and in none of a scanned film.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,13 +59,6 @@ class Field:
     corners: tuple[tuple[float, float], ...]
     sides: str
 
-    def scaled(self, by_x: float, by_y: float) -> Field:
-        """The same field on a copy of the image that is so many times as wide and as tall."""
-        corners = tuple((round(x * by_x, 1), round(y * by_y, 1)) for x, y in self.corners)
-        box = (math.floor(self.x0 * by_x), math.floor(self.y0 * by_y))
-        end = (math.ceil(self.x1 * by_x), math.ceil(self.y1 * by_y))
-        return Field(*box, *end, self.confidence, corners, self.sides)
-
 
 @dataclass(slots=True)
 class _Line:
@@ -77,17 +69,18 @@ class _Line:
     seen: float = 0.0
 
 
-def find_field(pixels: NDArray[Any]) -> Field | None:
+def find_field(pixels: NDArray[Any], shape: tuple[int, ...] = ()) -> Field | None:
     """Find the exposed field.
 
     Args:
-        pixels: (H, W) uint8 or uint16 grey, air dark.
+        pixels: (H, W) uint8 or uint16 grey, air dark; or its `glance`.
+        shape: (H, W) of the image itself, when its glance is given.
 
     Returns:
-        The field; None when the whole image is exposed, or no border is sure.
+        The field, in pixels of the image; None when the whole image is exposed, or no border is
+        sure.
     """
-    height, width = pixels.shape
-    if min(height, width) < 32:
+    if min(pixels.shape) < 32:
         return None
     small = _shrink(pixels)
     lines = [_Line() for _ in range(4)]  # left, top, right, bottom
@@ -108,26 +101,7 @@ def find_field(pixels: NDArray[Any]) -> Field | None:
             break
     if not any(line.seen for line in lines):
         return None
-    return _field(lines, small.shape, pixels.shape)
-
-
-def field_mask(pixels: NDArray[Any], field: Field | None = None) -> Mask:
-    """Where the image is exposed, for statistics that shall ignore the border.
-
-    Args:
-        pixels: (H, W) grey.
-        field: What `find_field` found on it; None to look now.
-
-    Returns:
-        (H, W) bool, True within the field; all True when there is no border.
-    """
-    field = field or find_field(pixels)
-    if field is None:
-        return np.ones(pixels.shape, bool)
-    mask = np.zeros(pixels.shape, np.uint8)
-    points = np.rint((np.array(field.corners) - 0.5) * 16).astype(np.int32)
-    cv2.fillConvexPoly(mask, points, 1, shift=4)
-    return mask.astype(bool)
+    return _field(lines, small.shape, shape or pixels.shape)
 
 
 def crop(pixels: NDArray[Any], field: Field | None) -> NDArray[Any]:

@@ -87,20 +87,8 @@ def signature(pixels: NDArray[Any]) -> bytes:
     return bytes(steps.tobytes())
 
 
-def perceptual_hash(pixels: NDArray[Any]) -> int:
-    """The signs of a picture's signature.
-
-    Args:
-        pixels: (H, W) uint8 or uint16 grey.
-
-    Returns:
-        64 bits; 0 for a picture with nothing in it.
-    """
-    return hash_of(signature(pixels))
-
-
 def hash_of(signature: bytes) -> int:
-    """64 bits, from a signature."""
+    """The signs of a signature: 64 bits; 0 for a picture with nothing in it."""
     return int.from_bytes(np.packbits(np.frombuffer(signature, np.int8) > 0).tobytes(), "big")
 
 
@@ -131,7 +119,7 @@ def near_duplicates(
 
     Args:
         ids: N different names.
-        hashes: (N,) of `perceptual_hash`; 0 is like no other.
+        hashes: (N,) of `hash_of`; 0 is like no other.
         radius: Most bits that may differ, 0 to 11.
         signatures: (N, 64) to confirm with; None to go by the hashes alone.
         least: Least likeness of signatures.

@@ -6,7 +6,6 @@ PNG is used wherever a person may want to look: every viewer opens it, and it ho
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,10 @@ def _encode_grey(image: Gray) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8 * image.itemsize, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", isal_zlib.compress(lines.tobytes(), 1)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        struct.pack(">I", len(body))
+        + kind
+        + body
+        + struct.pack(">I", isal_zlib.crc32(body, isal_zlib.crc32(kind)))
         for kind, body in chunks
     )
 

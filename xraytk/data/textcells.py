@@ -8,6 +8,7 @@ a cell, so larger ones are sought on halved images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -115,11 +116,9 @@ def _describe_band(image: Image8) -> Map:
     out[..., 7] = _means(image)
     squares = _means(np.multiply(image, image, dtype=np.uint16))
     out[..., 6] = np.sqrt(np.maximum(squares - out[..., 7] ** 2, 0))
-    block = np.ones((CELL_PX, CELL_PX), np.uint8)
-    middle = CELL_PX // 2  # the anchor of a block of 8 is its fifth pixel
-    out[..., 8] = cv2.dilate(image, block)[middle::CELL_PX, middle::CELL_PX]
-    out[..., 9] = cv2.erode(image, block)[middle::CELL_PX, middle::CELL_PX]
-    out[..., 10] = cv2.dilate(most, block)[middle::CELL_PX, middle::CELL_PX]
+    out[..., 8] = _extremes(image, cv2.max, cv2.dilate)
+    out[..., 9] = _extremes(image, cv2.min, cv2.erode)
+    out[..., 10] = _extremes(most, cv2.max, cv2.dilate)
     return out
 
 
@@ -128,6 +127,14 @@ def _means(image: NDArray[Any]) -> Map:
     for _ in range(3):
         image = _resize(image, image.shape[1] // 2, image.shape[0] // 2)
     return np.asarray(image, np.float32)
+
+
+def _extremes(image: NDArray[Any], extreme: Callable[..., Any], spread: Callable[..., Any]) -> Image8:
+    """Highest or lowest values of cells; rows are halved first, which is faster than a block of 8 x 8."""
+    for _ in range(3):
+        image = extreme(image[::2], image[1::2])
+    row = np.ones((1, CELL_PX), np.uint8)  # whose anchor is its fifth pixel
+    return np.asarray(spread(image, row)[:, CELL_PX // 2 :: CELL_PX], np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,19 +210,19 @@ def inputs(cells: Map, near: Nearby, at: NDArray[np.intp], level: int) -> Map:
     """
     rows, columns, _ = cells.shape
     y, x = np.divmod(at, columns)
-    ring = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     out = np.empty((len(at), INPUTS), np.float32)
     seen = out[:, : 17 * FEATURES].reshape(len(at), 17, FEATURES)
     scale = 1 / near.contrast.ravel()[at]
     low = near.low.ravel()[at]
-    places = [(cells, 1, d) for d in ring] + [(near.block, 3, d) for d in ring if d != (0, 0)]
-    for i, (source, reach, (dy, dx)) in enumerate(places):
-        there = np.clip(y + reach * dy, 0, rows - 1) * columns + np.clip(x + reach * dx, 0, columns - 1)
-        part = source.reshape(-1, FEATURES)[there]
-        part[:, 7:10] -= low[:, None]
-        part *= scale[:, None] * _UNITS
-        np.minimum(part, 4, out=seen[:, i])
-    np.maximum(seen, -4, out=seen)
+    ring = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    beside = ring[ring.any(axis=1)]
+    for part, source, steps in ((seen[:, :9], cells, ring), (seen[:, 9:], near.block, 3 * beside)):
+        there = np.clip(y[:, None] + steps[:, 0], 0, rows - 1) * columns
+        there += np.clip(x[:, None] + steps[:, 1], 0, columns - 1)
+        part[:] = source.reshape(-1, FEATURES)[there]
+    seen[..., 7:10] -= low[:, None, None]
+    seen *= (scale[:, None] * _UNITS)[:, None]
+    np.clip(seen, -4, 4, out=seen)
     rest = out[:, 17 * FEATURES :]
     rest[:, 0] = -np.log(scale) - 4
     rest[:, 1] = near.steps.ravel()[at]
@@ -259,6 +266,8 @@ def likelihood(cells: Map, level: int) -> Map:
     at, x = screen(cells, near)
     at = at[_score(x, "screen") > 0]
     out = np.zeros(cells.shape[0] * cells.shape[1], np.float32)
+    if not len(at):
+        return out.reshape(cells.shape[:2])
     for some in np.array_split(at, len(at) // CHUNK + 1):  # small enough for the cache
         out[some] = 1 / (1 + np.exp(-np.clip(_score(inputs(cells, near, some, level), "cells"), -30, 30)))
     return out.reshape(cells.shape[:2])

@@ -15,6 +15,7 @@ import numpy as np
 
 from xraytk.data import burned, collimation, dicom, lookalike, pictures, sources, sr, view
 from xraytk.data.deid import patient_of
+from xraytk.data.glance import glance
 from xraytk.data.orientation import to_stored
 from xraytk.data.profile import clean_dicom
 from xraytk.data.refused import Refused
@@ -22,7 +23,7 @@ from xraytk.data.storage import Storage
 from xraytk.records import Radiograph
 
 PICTURES = ("png", "jpeg", "tiff")
-METHOD = 1
+METHOD = 2
 """Raised when the same file would give another image; a folder holds images of one method."""
 THUMBNAIL_PX = 224
 MOST_TEXT = 0.25
@@ -182,7 +183,8 @@ def _made_of(data: bytes, sha256: str, options: Options, patient: str) -> tuple[
         raise Refused("for-processing")
     shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
     small = dicom.resize_long_side(radiograph.pixels, options.max_px)
-    guess = view.guess_view(small)
+    glanced = glance(small)
+    guess = view.guess_view(glanced)
     if guess.chest is False and options.not_chest == "reject":
         tiny = dicom.resize_long_side(burned.blank(small, burned.find_text(small)), THUMBNAIL_PX)
         return Outcome(sha256, "not-chest", "pixels", thumbnail=True), {"png": pictures.encode_png(tiny)}
@@ -205,7 +207,7 @@ def _made_of(data: bytes, sha256: str, options: Options, patient: str) -> tuple[
             is_clean=len(wrong) == len(boxes),
         )
     image = burned.blank(small, boxes) if is_blanked else small
-    found = collimation.find_field(image)
+    found = collimation.find_field(glance(image) if is_blanked else glanced, image.shape)
     edges = (found.x0, found.y0, found.x1, found.y1) if found else None
     is_cropped = options.crop and edges is not None
     written = (0, 0, image.shape[1], image.shape[0])
@@ -221,7 +223,7 @@ def _made_of(data: bytes, sha256: str, options: Options, patient: str) -> tuple[
         blanked=is_blanked,
         view=guess.view,
         view_confidence=guess.confidence,
-        signature=lookalike.signature(small),
+        signature=lookalike.signature(glanced),
         pixel_sha256=hashlib.sha256(f"{image.shape} ".encode() + image.tobytes()).hexdigest(),
     )
     scale_x, scale_y = shape[1] / small.shape[1], shape[0] / small.shape[0]
