@@ -287,16 +287,15 @@ class _Run:
         """Bring the journal up to date with the source."""
         config, progress = self.config, self.progress
         root = hashed(self.key, "root", _root(config))
-        earlier = self.journal.of_root(root)
         with Todo(self.journal, self.place.storage, self.tables.mark, with_dicom=config.write_dicom) as todo:
             with progress.task("list", None, "files") as task:
-                todo.fill(self._listed, task.update)
+                todo.fill(root, self._listed, Hasher(self.key, "source"), self._job, task.update)
             self.paths.flush()
             for note in _notes_on_earlier(config, self.journal, todo, self.tables.mark):
                 progress.note(note)
-            if earlier > todo.known:
+            if gone := todo.earlier - todo.known:
                 progress.note(
-                    f"{earlier - todo.known:,} files of earlier runs are no longer in the source; what came "
+                    f"{gone:,} files of earlier runs are no longer in the source; what came "
                     "of them stays. To drop it, ingest into a new folder"
                 )
             before = todo.listed - len(todo)
@@ -353,9 +352,9 @@ class _Run:
             if headers > 1 and rescrubbed(texts, people):
                 self.journal.add(entry)
 
-    def _listed(self) -> Iterator[Job]:
-        """All sources, under keyed names."""
-        config, key, layout = self.config, self.key, self.layout
+    def _listed(self) -> Iterator[sources.Source]:
+        """All sources."""
+        config, layout = self.config, self.layout
         work = Workspace(config.work)
         inputs = (*(getattr(config, name) for name in TABLES), key_path(config.key), self.place.storage.local)
         leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
@@ -367,12 +366,12 @@ class _Run:
             given = sources.list_files_from(self._list_again(), leave_out)
         else:
             given = sources.list_sources(config.source, leave_out)
-        root = hashed(key, "root", _root(config))
-        name_of = Hasher(key, "source")
-        for source in given:
-            if not source.name.lower().endswith(endings):
-                name = f"{root}/{name_of(source.name)}"
-                yield Job(name, self._everywhere(source), self._patient_of(source))
+        if not endings:
+            return given
+        return (source for source in given if not source.name.lower().endswith(endings))
+
+    def _job(self, name: str, source: sources.Source) -> Job:
+        return Job(name, self._everywhere(source), self._patient_of(source))
 
     def _everywhere(self, source: sources.Source) -> sources.Source:
         """The source under a path that holds in any working folder, for other machines."""

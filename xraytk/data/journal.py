@@ -12,10 +12,9 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xraytk import config
 from xraytk.errors import DataError, MachineError, RunConflictError
@@ -58,25 +57,6 @@ INSERT INTO fresh.settings SELECT format, value, 1 FROM main.settings;
 INSERT INTO fresh.files SELECT * FROM main.files ORDER BY name;
 INSERT INTO fresh.entries SELECT * FROM main.entries ORDER BY name;
 """
-_AT_ONCE = 500
-
-
-class Known(NamedTuple):
-    """What decides whether a file must be read again.
-
-    Args:
-        size: Bytes.
-        stamp: Changes when the content does.
-        reason: Why it was refused; "" when it was not.
-        mark: Of the tables that were joined.
-        image_id: Of its image; None when refused.
-    """
-
-    size: int
-    stamp: str
-    reason: str
-    mark: str
-    image_id: str | None
 
 
 class Journal:
@@ -159,17 +139,19 @@ class Journal:
         """Let go of the database."""
         self._base.close()
 
-    def known(self, names: Sequence[str]) -> dict[str, Known]:
-        """What is known of files by their names; at most some thousands at once."""
-        found: dict[str, Known] = {}
-        rest = iter(sorted(names))  # neighbours lie on one page
+    def of_root(self, root: str) -> Iterator[tuple[str, int, str, str, str, str | None]]:
+        """What is known of the files of a source, in order of their names.
+
+        Yields:
+            Source hash, size, stamp, reason ("" when there is an image), mark of the tables that
+            were joined, image_id (None when refused).
+        """
+        sql = (
+            "SELECT substr(name, ?), size, stamp, reason, mark, image_id FROM files "
+            "WHERE name > ? AND name < ? ORDER BY name"
+        )
         with self._explained():
-            while some := list(islice(rest, _AT_ONCE)):
-                marks = ",".join("?" * len(some))
-                sql = f"SELECT name, size, stamp, reason, mark, image_id FROM files WHERE name IN ({marks})"  # noqa: S608
-                rows = self._base.execute(sql, some)
-                found.update((row[0], Known(*row[1:])) for row in rows)
-        return found
+            yield from self._base.execute(sql, (len(root) + 2, f"{root}/", f"{root}0"))
 
     def add(self, entry: Entry) -> None:
         """Add an entry, or replace that of its name; it is on disk when this returns."""
@@ -301,14 +283,6 @@ class Journal:
         )
         with self._explained():
             return set(self._base.execute(sql))
-
-    def of_root(self, root: str) -> int:
-        """How many files of a source are known."""
-        with self._explained():
-            row = self._base.execute(
-                "SELECT COUNT(*) FROM files WHERE name > ? AND name < ?", (f"{root}/", f"{root}0")
-            ).fetchone()
-        return int(row[0])
 
     def with_texts(self) -> Iterator[Entry]:
         """Entries that hold a report; the journal may be changed meanwhile."""

@@ -9,39 +9,49 @@ from __future__ import annotations
 import pickle
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xraytk.data.journal import Journal, Known
+from xraytk.data.journal import Journal
+from xraytk.data.reading import Source
 from xraytk.data.storage import Storage
 from xraytk.data.unit import Job
 
-WORTH_ANOTHER_TRY = (
+WORTH_ANOTHER_TRY = {
     *("unreadable", "vanished", "changed", "missing", "bad-dicomdir", "outside-folder"),
     *("crashed", "timed-out", "out-of-memory", "unexpected-error"),
-)
-_AT_ONCE = 10_000
+}
+_AT_ONCE = 1000
+T = TypeVar("T")
+_Rows = tuple[Sequence[str], Sequence[tuple[int, str]], NDArray[np.bool_]]
 _IMAGE = re.compile(r"(?:images|dicom)/([0-9a-f]{2})/\1[0-9a-f]{14}\.(?:png|dcm)")
 
 
 class Todo:
     """Jobs that wait, in the order in which they were listed.
 
+    Args:
+        journal: What earlier runs did.
+        storage: Where their images are.
+        mark: Of the tables now given; "" when there are none, and earlier ones still count.
+        with_dicom: Whether each image needs a DICOM file.
+
     Attributes:
         listed: Sources seen.
-        known: Of these, how many had an entry.
+        earlier: Files of the root that had an entry.
+        known: Of these, how many were listed.
         again: Of the jobs, how many had an entry that no longer fits.
         lost: Reports, labels and facts that these entries had from tables.
     """
 
     def __init__(self, journal: Journal, storage: Storage, mark: str, *, with_dicom: bool = False) -> None:
-        self._journal, self._mark = journal, mark
-        kinds = ("images", "dicom") if with_dicom else ("images",)
-        self._images = None if storage.local is None else [_Ids(storage.names(kind)) for kind in kinds]
+        self._journal, self._storage, self._mark = journal, storage, mark
+        self._kinds = ("images", "dicom") if with_dicom else ("images",)
         self._base = sqlite3.connect("", isolation_level=None)
         self._base.executescript(
             "CREATE TABLE jobs(n INTEGER PRIMARY KEY, job BLOB);"
@@ -50,6 +60,7 @@ class Todo:
         self._count = 0
         self._hides = False  # whether files were dropped since another with their image was
         self.listed = 0
+        self.earlier = 0
         self.known = 0
         self.again = 0
         self.lost = [0, 0, 0]
@@ -65,32 +76,61 @@ class Todo:
     def __len__(self) -> int:
         return self._count
 
-    def fill(self, list_jobs: Callable[[], Iterable[Job]], tell: Callable[[int], None]) -> None:
+    def fill(
+        self,
+        root: str,
+        list_sources: Callable[[], Iterable[Source]],
+        hash_of: Callable[[str], str],
+        job_of: Callable[[str, Source], Job],
+        tell: Callable[[int], None],
+    ) -> None:
         """Compare what is listed with the journal; stale entries are taken out of it.
 
         Args:
-            list_jobs: Lists all sources; called a second time when images have to be made again
-                that other files had hidden as duplicates.
+            root: Hash that begins the names of all.
+            list_sources: Lists them; called a second time when images have to be made again that
+                other files had hidden as duplicates.
+            hash_of: The hash of a source's name, 16 hexadecimal digits.
+            job_of: The job of a name and its source.
             tell: Is told how many were listed.
         """
-        for some in _in_batches(list_jobs()):
-            known = self._journal.known([job.name for job in some])
-            self.known += len(known)
-            lost = self._lost_images(known.values())
+        finished = _Finished(self._rows(root))
+        self.earlier = len(finished)
+        for some in _in_batches(list_sources()):
+            hashes = [hash_of(source.name) for source in some]
+            known, fits = finished.find(hashes, [(source.size, source.stamp) for source in some])
             stale = []
-            for job in some:
-                entry = known.get(job.name)
-                if entry is None or self._is_stale(entry, job, lost):
-                    self._add(job)
-                    if entry is not None:
-                        stale.append(job.name)
+            for i in np.flatnonzero(~fits).tolist():
+                name = f"{root}/{hashes[i]}"
+                self._add(job_of(name, some[i]))
+                if known[i]:
+                    stale.append(name)
             self._forget(stale)
+            self.known += int(known.sum())
             self.listed += len(some)
             tell(self.listed)
         if self._hides:
-            for job in list_jobs():
-                if self._base.execute("SELECT 1 FROM hidden WHERE name=?", (job.name,)).fetchone():
-                    self._add(job)
+            for source in list_sources():
+                name = f"{root}/{hash_of(source.name)}"
+                if self._base.execute("SELECT 1 FROM hidden WHERE name=?", (name,)).fetchone():
+                    self._add(job_of(name, source))
+
+    def _rows(self, root: str) -> Iterator[_Rows]:
+        """Source hashes of what is known, size and stamp, and whether it is done for good."""
+        # Listing a folder costs a tenth of asking for each of its files, over a network a hundredth.
+        # Remote storage is taken at the journal's word: listing a million objects takes minutes.
+        local = self._storage.local is not None
+        images = [_image_ids(self._storage.names(kind)) for kind in self._kinds if local]
+        for some in _in_batches(self._journal.of_root(root)):
+            hashes, sizes, stamps, reasons, marks, image_ids = zip(*some, strict=True)
+            made = np.array([image_id is not None for image_id in image_ids])
+            done = np.array([reason not in WORTH_ANOTHER_TRY for reason in reasons])
+            if self._mark:  # without a table, earlier ones still count
+                done &= ~made | np.array([mark == self._mark for mark in marks])
+            wanted = _numbers(list(filter(None, image_ids)))
+            for there in images:
+                done[made] &= _find(wanted, there)[1]
+            yield hashes, list(zip(sizes, stamps, strict=True)), done
 
     def _add(self, job: Job) -> None:
         self._base.execute("INSERT INTO jobs(job) VALUES (?)", (pickle.dumps(job, -1),))
@@ -108,49 +148,62 @@ class Todo:
         self._hides |= bool(others)
         self._base.executemany("INSERT INTO hidden VALUES (?)", ((name,) for name in others))
 
-    def _is_stale(self, known: Known, job: Job, lost: set[str]) -> bool:
-        if (known.size, known.stamp) != (job.source.size, job.source.stamp):
-            return True
-        if known.image_id is None:
-            return known.reason in WORTH_ANOTHER_TRY
-        if self._mark not in ("", known.mark):  # without a table, earlier ones still count
-            return True
-        return known.image_id in lost
-
-    def _lost_images(self, known: Iterable[Known]) -> set[str]:
-        if self._images is None:
-            return set()
-        wanted = [k.image_id for k in known if k.image_id is not None]
-        return set().union(*(kind.missing(wanted) for kind in self._images))
-
     def jobs(self) -> Iterator[Job]:
         """The jobs, in order."""
         for (job,) in self._base.execute("SELECT job FROM jobs ORDER BY n"):
             yield pickle.loads(job)  # noqa: S301, written a moment ago by this process
 
 
-class _Ids:
-    """Image ids of the files in the images folder, in 8 bytes each.
+class _Finished:
+    """What is known of the files of a root, in 17 bytes each.
 
-    Listing a folder costs a tenth of asking for each of its files, over a network a hundredth.
-    Remote storage is taken at the journal's word: listing a million objects takes minutes.
+    Args:
+        rows: In parts: source hashes, in order; sizes and stamps; whether they are done for good.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        stems = (name[-20:-4] for name in names if _IMAGE.fullmatch(name))
-        self._ids = np.sort(np.fromiter((int(stem, 16) for stem in stems), np.uint64))
+    def __init__(self, rows: Iterable[_Rows]) -> None:
+        parts = [(_numbers(hashes), _prints(states), done) for hashes, states, done in rows]
+        parts = parts or [(_numbers([]), _prints([]), np.zeros(0, bool))]
+        self._ids, self._prints, self._done = (np.concatenate(part) for part in zip(*parts, strict=True))
 
-    def missing(self, image_ids: Iterable[str]) -> set[str]:
-        """Those that are not there."""
-        wanted = list(image_ids)
-        values = np.fromiter((int(image_id, 16) for image_id in wanted), np.uint64)
-        at = self._ids.searchsorted(values)
-        there = at < len(self._ids)
-        there[there] = self._ids[at[there]] == values[there]
-        return {wanted[i] for i in np.flatnonzero(~there)}
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def find(
+        self, hashes: Sequence[str], states: Sequence[tuple[int, str]]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which of some files are known, and which of these are done for good and as they were."""
+        at, known = _find(_numbers(hashes), self._ids)
+        fits = known.copy()
+        fits[known] = self._done[at[known]] & (self._prints[at[known]] == _prints(states)[known])
+        return known, fits
 
 
-def _in_batches(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    rest = iter(jobs)
+def _numbers(digits: Sequence[str]) -> NDArray[np.uint64]:
+    """Texts of 16 hexadecimal digits as numbers."""
+    return np.frombuffer(bytes.fromhex("".join(digits)), ">u8").astype(np.uint64)
+
+
+def _prints(states: Sequence[tuple[int, str]]) -> NDArray[np.int64]:
+    """64 bits of sizes and stamps, which hold in this process only."""
+    return np.fromiter(map(hash, states), np.int64, len(states))
+
+
+def _image_ids(names: Iterable[str]) -> NDArray[np.uint64]:
+    """Image ids of files, sorted, in 8 bytes each."""
+    stems = (name[-20:-4] for name in names if _IMAGE.fullmatch(name))
+    return np.sort(np.fromiter((int(stem, 16) for stem in stems), np.uint64))
+
+
+def _find(values: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Where values are in a sorted array, and whether they are."""
+    at = among.searchsorted(values)
+    found = at < len(among)
+    found[found] = among[at[found]] == values[found]
+    return at, found
+
+
+def _in_batches(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
     while some := list(islice(rest, _AT_ONCE)):
         yield some
