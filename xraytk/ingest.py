@@ -17,7 +17,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -377,7 +377,7 @@ class _Run:
         """The source under a path that holds in any working folder, for other machines."""
         if self.config.engine == "local" or is_url(source.path):
             return source
-        return replace(source, path=os.path.abspath(source.path))  # noqa: PTH100, any bytes
+        return source._replace(path=os.path.abspath(source.path))  # noqa: PTH100, any bytes
 
     def _patient_of(self, source: sources.Source) -> str:
         """The patient that a table names for a file, for its DICOM to agree with the manifest."""

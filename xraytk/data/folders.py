@@ -31,8 +31,8 @@ class Walk:
     """
 
     def __init__(self, leave_out: Collection[Path]) -> None:
-        statuses = [_status(os.fspath(path)) for path in leave_out]
-        self._passed = {(s.st_dev, s.st_ino) for s in statuses if isinstance(s, os.stat_result)}
+        statuses = [_local(os.fspath(path), "")[1] for path in leave_out]
+        self._passed = {(s.st_dev, s.st_ino) for s in statuses if s is not None}
         self._seen: set[tuple[int, int]] = set()
 
     def root(self, path: str) -> Iterator[Source]:
@@ -134,22 +134,16 @@ def _names_in(folder: str) -> tuple[list[str], str]:
     return names, ""
 
 
-def _status(path: str) -> os.stat_result | OSError:
-    try:
-        return os.stat(path)  # noqa: PTH116
-    except OSError as error:
-        return error
-    except ValueError:  # a NUL in a path
-        return OSError(errno.EINVAL, "")
-
-
 def _local(path: str, name: str) -> tuple[Source, os.stat_result | None]:
     """A local file as a source, and its status unless that cannot be had."""
-    status = _status(path)
-    if isinstance(status, OSError):
-        gone = status.errno == errno.ENOENT and not os.path.islink(path)  # noqa: PTH114
-        fault, code = ("vanished", "") if gone else ("unreadable", error_code(status))
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        gone = error.errno == errno.ENOENT and not os.path.islink(path)  # noqa: PTH114
+        fault, code = ("vanished", "") if gone else ("unreadable", error_code(error))
         return Source(name, path, fault=fault, fault_detail=code), None
+    except ValueError:  # a NUL in a path
+        return Source(name, path, fault="unreadable", fault_detail="EINVAL"), None
     fault = "" if stat.S_ISREG(status.st_mode) else "not-a-file"
     return Source(name, path, None, status.st_size, str(status.st_mtime_ns), fault), status
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from xraytk.data import remote
 from xraytk.data.archives import Place, open_archive, read_member
 from xraytk.data.unreadable import MAX_FILE_BYTES, UnreadableError, error_code
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One file, or one member of an archive. Holds a path, so it never prints itself.
 
     Args:
@@ -24,13 +23,16 @@ class Source:
         fault_detail: Numbers and names of errors only.
     """
 
-    name: str = field(repr=False)
-    path: str = field(repr=False)
+    name: str
+    path: str
     place: Place | None = None
     size: int = 0
     stamp: str = ""
     fault: str = ""
     fault_detail: str = ""
+
+    def __repr__(self) -> str:
+        return "Source()"
 
 
 def read_source(source: Source) -> bytes:

@@ -191,8 +191,10 @@ def _prints(states: Sequence[tuple[int, str]]) -> NDArray[np.int64]:
 
 def _image_ids(names: Iterable[str]) -> NDArray[np.uint64]:
     """Image ids of files, sorted, in 8 bytes each."""
-    stems = (name[-20:-4] for name in names if _IMAGE.fullmatch(name))
-    return np.sort(np.fromiter((int(stem, 16) for stem in stems), np.uint64))
+    parts = [
+        _numbers([name[-20:-4] for name in some if _IMAGE.fullmatch(name)]) for some in _in_batches(names)
+    ]
+    return np.sort(np.concatenate([_numbers([]), *parts]))
 
 
 def _find(values: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
