@@ -118,7 +118,7 @@ def test_files_of_one_image_are_forgotten_together(tmp_path: Path) -> None:
         journal.add(accepted(name, image_id))
     journal.add(refused("r/6"))
     assert journal.drop(["r/1", "r/5", "r/6"]) == ["r/2", "s/3"]
-    assert [hash for hash, *_ in journal.of_root("r")] == ["4"]
+    assert [name for name, *_ in journal.of_root("r")] == ["4"]
 
 
 def test_what_tables_gave_is_counted(tmp_path: Path) -> None:

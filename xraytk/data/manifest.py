@@ -20,6 +20,7 @@ from xraytk.files import atomic_write
 
 FORMAT = 1
 _ROW_GROUP = 10_000
+_AT_ONCE = 500  # rows held as Python objects, which are ten times as large as columns
 
 MANIFEST = pa.schema(
     [
@@ -147,6 +148,7 @@ class TableWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._waiting: list[dict[str, Any]] = []
+        self._columns: list[pa.Table] = []
         self.rows = 0
         self._stack = contextlib.ExitStack()
         stream = self._stack.enter_context(atomic_write(path))
@@ -156,13 +158,20 @@ class TableWriter:
         """Add a row; missing keys become null."""
         self._waiting.append(dict(row))
         self.rows += 1
-        if len(self._waiting) == _ROW_GROUP:
+        if len(self._waiting) == _AT_ONCE:
+            self._pack()
+        if self.rows % _ROW_GROUP == 0:
             self._flush()
 
+    def _pack(self) -> None:
+        self._columns.append(pa.Table.from_pylist(self._waiting, schema=self._schema))
+        self._waiting = []
+
     def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
-            self._waiting = []
+        self._pack()
+        if any(map(len, self._columns)):
+            self._writer.write_table(pa.concat_tables(self._columns).combine_chunks())
+        self._columns = []
 
     def __enter__(self) -> Self:
         return self
