@@ -163,6 +163,11 @@ def identifiers(text: str) -> Iterator[Found]:
     yield from _numbers(text, _MIXED, _is_mixed_id)
 
 
+def is_hole(text: str) -> bool:
+    """Whether a text is what de-identification left: "___", "XXXX", "[**...**]"."""
+    return not re.sub(r"[\W_]|[xX]{2,}", "", text)
+
+
 def _span(found: re.Match[str]) -> tuple[int, int]:
     """What is blanked: the named part of a pattern, else all of it, without blanks around."""
     for name in ("x", "y"):
