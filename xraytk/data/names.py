@@ -39,7 +39,17 @@ _STOP = (
     "you agree agreed acknowledged confirmed informed requested reviewed resected performed placed spoke "
     "told contacted verified dictated approved interpreted final preliminary three four one first second "
     "third an ray rays digital radiography upright film films erect sitting technician anesthesia trauma "
-    "neurology pediatrics gynecology orthopedics pulmonology self anonymous "
+    "neurology pediatrics gynecology orthopedics pulmonology self anonymous neurosurgery urology nephrology "
+    "hematology gastroenterology otolaryngology ent obstetrics trauma burn rehabilitation hospitalist english spanish french "
+    "speaking interpreter parent parents family caregiver mother father daughter son wife husband reason "
+    "transport registrar intern charge covering on-call service primary-care micu sicu nicu picu ccu pacu "
+    "ems pcp or ob gyn lat ap/lat apr chf copd pe dvt mi findings' results' who's please thanks none "
+    "pending confirm confirms agrees agree reports states denies presents presented complains requests "
+    "recommends arrived arrives returns returned underwent received transferred admitted discharged still being "
+    "fleischner criteria society guidelines protocol version speech recognition software voice dragon powerscribe "
+    "picc swan ganz dobhoff hickman foley jackson pratt salem kerley hampton ghon "
+    "january february march april june july august september october november december "
+    "monday tuesday wednesday thursday friday saturday sunday"
 )
 NO_NAME = frozenset(_STOP.split())
 """Words that are capitalised in reports and are no names; some are, and are then missed."""
@@ -52,21 +62,25 @@ _PARTICLE_WORDS = (
 _PARTICLES = frozenset(_PARTICLE_WORDS.split())
 _TOKEN = re.compile(r"[^\W\d_](?:[^\W\d_]|['’‘`.-](?=[^\W\d_]))*\.?|(?<=\s)[dDlLO]['’]")
 _CREDENTIAL = re.compile(
-    r"\b(?:M\.?D\.?|MBBS|M\.B\.B\.S\.?|MBChB|MB\s?BS|FRCR|MRCP|D\.O\.|Ph\.?D\.?|FACR|FRANZCR|RT\(R\)|R\.T\.|PA-C|ARNP|RN|R\.N\.|NP)(?![\w.])"
+    r"\b(?:M\.?D\.?|MBBS|M\.B\.B\.S\.?|MBChB|MB\s?BS|FRCR|MRCP|D\.O\.|Ph\.?D\.?|FACR|FRANZCR|RT\(R\)|R\.T\.|PA-C|ARNP|APRN|CRNA|RRT|LPN|FNP|DNP|RN|R\.N\.|NP)(?![\w.])"
+    r"|(?<=, )(?:DO|PA|RT|CNM|CNP|DPM|PGY\s?-?\s?\d|MS\s?-?\d)\b(?!\s+(?:NOT|and|view|film|chest|projection))"
 )
 _TITLE = re.compile(
-    r"(?<![\w.-])(?:(?i:drs?|mrs?|ms|prof)\.|Drs?|Mrs?|Ms|Miss|Mx|Prof|Professor|Doctor|DRS?|MRS|PROF|PROFESSOR|DOCTOR|dr|Nurse|Sister|RN|NP)(?=[\s.A-Z])\s*"
+    r"(?<![\w.-])(?:(?i:drs?|mrs?|ms|prof)\.|Drs?|Mrs?|Ms|Miss|Mx|Prof|Professor|Doctor|DRS?|MRS|PROF|PROFESSOR|DOCTOR|dr|Nurse|Sister|RN|NP|Sra?\.|Srta\.?|Herr|Frau|Mme|Madame|Monsieur|Captain|Capt\.?|Sergeant|Sgt\.?|Rev\.|Reverend|Rabbi)(?=[\s.A-Z])\s*"
 )
 _BY = re.compile(
     r"\b(?i:(?:signed|dictated|transcribed|interpreted|read|reported|reviewed|authenticated|verified|approved|finali[sz]ed|attested|"
-    r"authori[sz]ed|typed|entered|performed|requested|ordered|referred|created|validated|released|checked|supervised|electronically)"
-    r"(?:\s+(?:off|electronically|and\s+\w+|&\s*\w+|/\s*\w+))?\s+by)\s*:?\s*"
+    r"authori[sz]ed|typed|entered|performed|requested|ordered|referred|created|validated|released|checked|supervised|electronically|"
+    r"prepared|completed|edited|generated|countersigned|co-?signed|over-?read|witnessed|examined|called|seen|placed|inserted|issued|recorded|acquired|taken|"
+    r"submitted|sent|phoned|written|accompanied|brought\s+in|escorted|proofread|corrected|amended)"
+    r"(?:\s+(?:off|electronically|and\s+\w+|&\s*\w+|/\s*\w+))?(?:\s+(?:on\s+)?[\d/:.,-]+(?:\s?[ap]\.?m\.?)?){0,3}\s+by)\s*:?\s*|(?<!\w)/s/\s*|\b(?i:d|s|r)/[wW]\s+|\b(?i:discussed|reviewed|spoke|agree)\s+w/\s*"
 )
 _LABEL = re.compile(
     r"\b(?i:(?:attending|referring|ordering|reading|reporting|interpreting|requesting|consulting|supervising|staff|primary\s+care|performing"
-    r"|dictating|signing)(?:\s+(?:physician|radiologist|doctor|provider|clinician|consultant|practitioner|md|resident))?|radiologists?|resident|fellow|"
+    r"|dictating|signing)(?:\s+(?:physician|radiologist|doctor|provider|clinician|consultant|practitioner|md|resident|surgeon|nurse|technologist))?(?:\s+(?:name|signature|initials))?"
+    r"|(?:radiologists?|technologists?|physician)\s+(?:interpretation|name|signature|initials|of\s+record)|surgeon|registrar|intern|reader|reviewer|radiologists?|resident|fellow|"
     r"technologist|tech|radiographer|consultant|transcriptionist|(?:patient(?:'?s)?\s+)?(?:full\s+|last\s+|first\s+|sur|family\s+|given\s+)?name"
-    r"|patient|pt|physician|referrer|cc|attn|attention|next\s+of\s+kin|mother|father|spouse|guardian|dictated|signed|signature|author|copy\s+to)\s*:\s*"
+    r"|patient|pt|physician|referrer|cc|attn|attention|next\s+of\s+kin|mother|father|spouse|guardian|husband|wife|emergency\s+contact|contact\s+person|contact|re|dear|from|to|operator|nurse|name\s+of\s+(?:the\s+)?patient|insured|subscriber|guarantor|beneficiary|dictated|signed|signature|author|copy\s+to)\s*:\s*"
 )
 _TALK = re.compile(
     r"\b(?i:discussed|communicated|conveyed|relayed|reported|called|telephoned|paged|notified|informed|spoke|told|faxed|phoned|texted|"
@@ -77,9 +91,48 @@ _TO = re.compile(
 )
 _PATIENT = re.compile(r"(?i:\b(?:patient|pt),?)\s+(?=[A-Z][^\W\d_]+\s+[A-Z])")
 _KIN = re.compile(
-    r"\b(?:daughter|son|wife|husband|mother|father|brother|niece|nephew|partner)\s+(?=[A-Z][a-z])"
+    r"\b(?i:(?:grand|step|god)?(?:daughter|son|mother|father|mom|dad)(?:[-\s]in[-\s]law)?|wife|husband|brother|sister|niece|nephew|aunt|uncle"
+    r"|cousin|partner|spouse|fianc[eé]e?|boyfriend|girlfriend|caregiver|carer|guardian|neighbou?r|roommate|friend)"
+    r"(?:\s+(?:of\s+(?:the\s+)?(?:pt|patient)|is|named|called))?(?:,|:)?\s*[(]?(?<=[\s(])(?=[A-Z][a-z])"
 )
+_STAFF = re.compile(
+    r"\b(?:(?:[Nn]urse|NURSE)\s+[Pp]ractitioner|[Pp]hysician(?:'s)?\s+[Aa]ssistant|[Cc]harge\s+[Nn]urse|[Rr]esident|[Ii]ntern|[Ff]ellow|[Rr]egistrar|[Rr]adiologist"
+    r"|[Tt]echnologist|[Rr]adiographer|[Ss]urgeon|[Hh]ospitalist|[Pp]aramedic|[Mm]idwife|[Tt]herapist|[Pp]hysician|[Dd]octor|[Cc]onsultant|[Aa]ttending|house\s+officer"
+    r"|[Cc]oordinator|[Ss]ecretary|nurse|team\s+member|named|name\s+is)(?:,|\s+on\s+call,?)?\s+(?=[A-Z][^\W\d_]*[a-z.])"
+)
+_AWARE = re.compile(
+    r"(?=[A-Z])(?P<x>[^\W\d_][\w'’-]+(?:\s+(?:[A-Z]\.?\s+)?[A-Z][\w'’-]+)?)\s+(?:(?:was|were|is|has\s+been|have\s+been)\s+(?:both\s+)?(?:notified|informed|paged|aware|made\s+aware|told|phoned|telephoned|contacted)|notified|paged|acknowledged|aware|read\s+back)\b"
+)
+_SELF = re.compile(r"\bI,\s+(?=[A-Z])")
+_LETTER = re.compile(
+    r"\b(?i:sincerely|(?:kind|best|warm)\s+regards|regards|yours\s+truly|yours\s+faithfully|respectfully|dear|(?:for|thank\s+you\s+for)\s+(?:referring|seeing))\b,?\s*(?=[A-Z])"
+)
+_LEFT = re.compile(r"\b(?i:message|voice\s?mail)\s+(?:was\s+)?(?:left\s+)?(?:for|with)\s+(?=[A-Z])")
+_CARET = re.compile(r"(?<![\w^])[^\W\d_][\w'’ -]*\^[^\W\d_][\w'’. -]*?(?:\^[\w.]*)*(?=[^\w'’.^-]|$)")
+_ALONE = re.compile(
+    r"(?m)^[ \t]*(?P<x>[A-Z][\w'’-]+(?:[ \t]+[A-Z]\.)+[ \t]+[A-Z][\w'’-]+|[A-Z][\w'’-]+,[ \t]+[A-Z][\w'’-]+[ \t]+[A-Z]\.)[ \t]*$"
+)
+_USER = re.compile(
+    r"\b(?i:(?:[a-z-]+ed\s+by|technologist|tech|radiographer|transcriptionist|typist|operator|user(?:\s?name|\s?id)?|login|initials))\s*:\s*"
+    r"(?P<x>[a-z]{2,}\d{1,4}|[a-z]{3,}(?:[._][a-z]+)?(?=\s*(?:$|[\n,;]|(?:on\s+|at\s+)?\d)))"
+)
+_INITIALS = re.compile(
+    r"\b(?i:(?:(?:dicta|transcri|ty|sign|repor|verifi|appro|ente|revie|chec|edi)[a-z]*ed|read)(?:\s+[\d/:.-]+){0,2}\s+by|initials|transcriptionist|typist|tech(?:nologist)?\s*:|radiographer\s*:)\s*:?\s*"
+    r"(?P<x>[A-Z]{2,4})(?=\s*(?:$|[\n.,;)]|(?:on\s+|at\s+)?\d))"
+    r"|(?:^|[\n.;]\s*)(?P<y>[A-Z]{2,4}\s?[/:]\s?[a-z]{2,4}|[A-Z]{2,3}:[A-Z]{2,3})(?=\s*(?:$|\n|[-;,]?\s*(?:\d{1,4}[-/]\d|\d{6}|_|[DT]:|(?i:job|dict))))"
+)
+_ABBREVIATED = (
+    "ap pa lat ct mr mri us ed er icu micu sicu nicu picu ccu or md rn np rt do uk usa cxr dr cr dx gp ent ems "
+    "hx sx tx rx fx ekg ecg iv ng et ett og pet cta mra lao rao lpo rpo fna cad ai pt kub abd il va hip phi hiv "
+    "tb acr who ir id"
+)
+_NO_INITIALS = frozenset(_ABBREVIATED.split())
+_AND = re.compile(
+    r"(?:,?\s*(?:M\.?D\.?|D\.?O\.?|RN|NP|PA-C|PhD))?\s*(?:[;,&/]|\band\b)\s*(?:(?i:and|drs?\.?)\s+)?(?=[A-Z])"
+)
+_FIELD = re.compile("(?:ology|opathy|surgery|ition|ation|itis|emia|osis|oma|ine|team|staff|desk|care)$")
 _TALK_WITHIN, _CLAUSE = 90, re.compile(r"[.;。]\s")
+
 
 def names(text: str) -> Iterator[Found]:
     """Names in letters beside a word that betrays them.
@@ -98,10 +151,11 @@ def names(text: str) -> Iterator[Found]:
             if more is None or found[0].strip(" .").casefold() not in ("drs", "doctors"):
                 break
             end = more.end()
-    for pattern in (_BY, _LABEL, _PATIENT, _KIN) if ":" in text else (_BY, _PATIENT, _KIN):
+    labels = (_LABEL,) if ":" in text else ()
+    for pattern in (_BY, _PATIENT, _KIN, _STAFF, _SELF, _LETTER, _LEFT, *labels):
         for found in pattern.finditer(text):
-            if span := person(text, found.end(), most=4, comma=True):
-                yield Found(*span, "name")
+            yield from _listed(text, found.end())
+    yield from _whole(text)
     for talk in _TALK.finditer(text):
         until = talk.start() + _TALK_WITHIN
         if stop := _CLAUSE.search(text, talk.end(), until):
@@ -112,6 +166,39 @@ def names(text: str) -> Iterator[Found]:
     for found in _CREDENTIAL.finditer(text):
         if span := _before(text, found.start()):
             yield Found(*span, "name")
+
+
+def _listed(text: str, at: int) -> Iterator[Found]:
+    """Names one after another: "Jane Doe MD; R. Roe and J. Smith"."""
+    more: re.Match[str] | None = None
+    while span := person(text, at, most=4, comma=True):
+        if more and not text[span[0] : span[1]].count(" "):
+            return  # "X and Surgery" names a department
+        yield Found(*span, "name")
+        more = _AND.match(text, span[1])
+        if more is None:
+            return
+        at = more.end()
+
+
+def _whole(text: str) -> Iterator[Found]:
+    """Names that a pattern spells whole: signatures, initials, users, names of a header."""
+    for found in _CARET.finditer(text) if "^" in text else ():
+        yield Found(*found.span(), "name")
+    for pattern in (_ALONE, _AWARE):
+        for found in pattern.finditer(text):
+            words = re.findall(r"[^\W\d_][\w'’-]*", found["x"])
+            known = any(_is_stop(w) or (w.isupper() and len(w) > 1) for w in words)
+            if not known and not _FIELD.search(words[-1]):
+                yield Found(*found.span("x"), "name")
+    for found in _USER.finditer(text) if ":" in text else ():
+        if found["x"] not in NO_NAME:
+            yield Found(*found.span("x"), "name")
+    for found in _INITIALS.finditer(text):
+        group = "x" if found["x"] else "y"
+        parts = re.split(r"\s?[/:]\s?", found[group].casefold())
+        if not any(part in _NO_INITIALS or part in NO_NAME for part in parts):
+            yield Found(*found.span(group), "name")
 
 
 def person(
@@ -132,6 +219,8 @@ def person(
     start, end, count, whole, at_word = -1, -1, 0, 0, at
     while count < most and (found := _TOKEN.match(text, at_word)):
         word = found[0]
+        if word.isupper() and word.casefold() in _NO_INITIALS:
+            break
         if re.search(f"[{CJK}]", word) or is_hole(word) or _is_stop(word, text[found.end() :][:1]):
             break
         if word[0].isupper() or (lower and count == 0 and len(word) > 2):
@@ -179,5 +268,11 @@ def _before(text: str, at: int) -> tuple[int, int] | None:
     if first == len(words) or all(len(w[0].rstrip(".")) < 2 for w in words[first:]):
         return None
     base = at - len(found[0])
+    family = re.search(
+        r"(?:^|[\s:;])([A-Z][\w'’-]+),[ \t]+$", text[max(0, at - 120) : base + words[first].start()]
+    )
+    if family and not _is_stop(family[1]) and len(words) - first <= 2:
+        return base + words[first].start() - len(family[0]) + family.start(1) - family.start(), base + words[
+            -1
+        ].end()
     return base + words[first].start(), base + words[-1].end()
-
