@@ -80,7 +80,7 @@ _LABEL = re.compile(
     r"|dictating|signing)(?:\s+(?:physician|radiologist|doctor|provider|clinician|consultant|practitioner|md|resident|surgeon|nurse|technologist))?(?:\s+(?:name|signature|initials))?"
     r"|(?:radiologists?|technologists?|physician)\s+(?:interpretation|name|signature|initials|of\s+record)|surgeon|registrar|intern|reader|reviewer|radiologists?|resident|fellow|"
     r"technologist|tech|radiographer|consultant|transcriptionist|(?:patient(?:'?s)?\s+)?(?:full\s+|last\s+|first\s+|sur|family\s+|given\s+)?name"
-    r"|patient|pt|physician|referrer|cc|attn|attention|next\s+of\s+kin|mother|father|spouse|guardian|husband|wife|emergency\s+contact|contact\s+person|contact|re|dear|from|to|operator|nurse|name\s+of\s+(?:the\s+)?patient|insured|subscriber|guarantor|beneficiary|dictated|signed|signature|author|copy\s+to)\s*:\s*"
+    r"|patient|pt|physician|referrer|cc|attn|attention|next\s+of\s+kin|mother|father|spouse|guardian|husband|wife|emergency\s+contact|contact\s+person|contact|re|aka|a\.k\.a\.|n[ée]e|maiden\s+name|(?:dictat|transcrib|report|sign|verify|review|read|refer|interpret)(?:ing|er|or)|dear|from|to|operator|nurse|name\s+of\s+(?:the\s+)?patient|insured|subscriber|guarantor|beneficiary|dictated|signed|signature|author|copy\s+to)\s*:\s*"
 )
 _TALK = re.compile(
     r"\b(?i:discussed|communicated|conveyed|relayed|reported|called|telephoned|paged|notified|informed|spoke|told|faxed|phoned|texted|"
@@ -89,19 +89,23 @@ _TALK = re.compile(
 _TO = re.compile(
     r"\b(?:with|to|by|notified|informed|paged|called|telephoned|told|contacted|phoned)\s+(?=[^\W\d_])"
 )
-_PATIENT = re.compile(r"(?i:\b(?:patient|pt),?)\s+(?=[A-Z][^\W\d_]+\s+[A-Z])")
+_PATIENT = re.compile(
+    r"(?i:\b(?:patient|pt|client|veteran|inmate|decedent|employee|student),?)\s+(?=[A-Z][^\W\d_]+\s+[A-Z])"
+)
 _KIN = re.compile(
     r"\b(?i:(?:grand|step|god)?(?:daughter|son|mother|father|mom|dad)(?:[-\s]in[-\s]law)?|wife|husband|brother|sister|niece|nephew|aunt|uncle"
     r"|cousin|partner|spouse|fianc[eé]e?|boyfriend|girlfriend|caregiver|carer|guardian|neighbou?r|roommate|friend)"
     r"(?:\s+(?:of\s+(?:the\s+)?(?:pt|patient)|is|named|called))?(?:,|:)?\s*[(]?(?<=[\s(])(?=[A-Z][a-z])"
 )
 _STAFF = re.compile(
+    r"\b(?i:(?:baby|infant|newborn|b/?o)\s+(?:boy|girl)|aka|a\.k\.a\.|née)\s+(?:(?i:of)\s+)?(?=[A-Z])|"
     r"\b(?:(?:[Nn]urse|NURSE)\s+[Pp]ractitioner|[Pp]hysician(?:'s)?\s+[Aa]ssistant|[Cc]harge\s+[Nn]urse|[Rr]esident|[Ii]ntern|[Ff]ellow|[Rr]egistrar|[Rr]adiologist"
     r"|[Tt]echnologist|[Rr]adiographer|[Ss]urgeon|[Hh]ospitalist|[Pp]aramedic|[Mm]idwife|[Tt]herapist|[Pp]hysician|[Dd]octor|[Cc]onsultant|[Aa]ttending|house\s+officer"
     r"|[Cc]oordinator|[Ss]ecretary|nurse|team\s+member|named|name\s+is)(?:,|\s+on\s+call,?)?\s+(?=[A-Z][^\W\d_]*[a-z.])"
 )
 _AWARE = re.compile(
     r"(?=[A-Z])(?P<x>[^\W\d_][\w'’-]+(?:\s+(?:[A-Z]\.?\s+)?[A-Z][\w'’-]+)?)\s+(?:(?:was|were|is|has\s+been|have\s+been)\s+(?:both\s+)?(?:notified|informed|paged|aware|made\s+aware|told|phoned|telephoned|contacted)|notified|paged|acknowledged|aware|read\s+back)\b"
+    r"|(?<![\w.] )(?P<y>(?:[A-Z][\w'’-]+|[A-Z]\.)\s+(?:[A-Z]\.\s+)?[A-Z][\w'’-]+)\s+(?:agrees|concurs|concurred|has\s+(?:personally\s+)?(?:reviewed|read|seen)|attests|supervised|dictated)\b"
 )
 _SELF = re.compile(r"\bI,\s+(?=[A-Z])")
 _LETTER = re.compile(
@@ -113,7 +117,7 @@ _ALONE = re.compile(
     r"(?m)^[ \t]*(?P<x>[A-Z][\w'’-]+(?:[ \t]+[A-Z]\.)+[ \t]+[A-Z][\w'’-]+|[A-Z][\w'’-]+,[ \t]+[A-Z][\w'’-]+[ \t]+[A-Z]\.)[ \t]*$"
 )
 _USER = re.compile(
-    r"\b(?i:(?:[a-z-]+ed\s+by|technologist|tech|radiographer|transcriptionist|typist|operator|user(?:\s?name|\s?id)?|login|initials))\s*:\s*"
+    r"\b(?i:(?:[a-z-]+ed\s+by|technologist|tech|radiographer|transcriptionist|transcribing|transcriber|typist|operator|user(?:\s?name|\s?id)?|login|initials))\s*:\s*"
     r"(?P<x>[a-z]{2,}\d{1,4}|[a-z]{3,}(?:[._][a-z]+)?(?=\s*(?:$|[\n,;]|(?:on\s+|at\s+)?\d)))"
 )
 _INITIALS = re.compile(
@@ -127,6 +131,7 @@ _ABBREVIATED = (
     "tb acr who ir id"
 )
 _NO_INITIALS = frozenset(_ABBREVIATED.split())
+_LABEL_END = re.compile(r"[ \t]*:")
 _AND = re.compile(
     r"(?:,?\s*(?:M\.?D\.?|D\.?O\.?|RN|NP|PA-C|PhD))?\s*(?:[;,&/]|\band\b)\s*(?:(?i:and|drs?\.?)\s+)?(?=[A-Z])"
 )
@@ -187,10 +192,11 @@ def _whole(text: str) -> Iterator[Found]:
         yield Found(*found.span(), "name")
     for pattern in (_ALONE, _AWARE):
         for found in pattern.finditer(text):
-            words = re.findall(r"[^\W\d_][\w'’-]*", found["x"])
+            group = found.lastgroup or "x"
+            words = re.findall(r"[^\W\d_][\w'’-]*", found[group])
             known = any(_is_stop(w) or (w.isupper() and len(w) > 1) for w in words)
             if not known and not _FIELD.search(words[-1]):
-                yield Found(*found.span("x"), "name")
+                yield Found(*found.span(group), "name")
     for found in _USER.finditer(text) if ":" in text else ():
         if found["x"] not in NO_NAME:
             yield Found(*found.span("x"), "name")
@@ -219,9 +225,11 @@ def person(
     start, end, count, whole, at_word = -1, -1, 0, 0, at
     while count < most and (found := _TOKEN.match(text, at_word)):
         word = found[0]
-        if word.isupper() and word.casefold() in _NO_INITIALS:
+        if word.isupper() and word.rstrip(".").casefold() in _NO_INITIALS:
             break
         if re.search(f"[{CJK}]", word) or is_hole(word) or _is_stop(word, text[found.end() :][:1]):
+            break
+        if count and _LABEL_END.match(text, found.end()):
             break
         if word[0].isupper() or (lower and count == 0 and len(word) > 2):
             count, whole = count + 1, whole + (len(word.rstrip(".")) > 1)
