@@ -87,6 +87,9 @@ _RULES: list[tuple[str, re.Pattern[str], str]] = [
     ("date", _HAN, rf"(?:(?:农历|阴历|旧历)?[正腊冬]|(?:农历|阴历|旧历){_NUM}{{1,2}}|{_NUM}{{1,2}}(?=月[初廿]))月(?:初{_NUM}|廿{_NUM}|{_NUM}{{1,3}})[日号]?(?!\s*(?:天|个|年|周|次))"),
     ("date", _HAN, rf"(?:[昨今前当次同][日天晚晨早]|周[一二三四五六日天]|星期[一二三四五六日天]|(?:入|出)院|术[前后]|外院)\s*[(]?\s*(?P<x>{_M}[-./月]{_D})(?!\d){_SIZE}(?=\s*(?:[)日号,。;片]|前|胸|X|CT|DR|床|检|摄|拍|复))"),
     ("date", _HAN, rf"(?<!\d){_Y4}\s?[./]\s?{_M}(?=\s*(?:片|胸|X|CT|DR|检查|旧|老|复查|月))"),
+    ("date", _SLASH, r"[(](?P<x>(?:0[1-9]|1[0-2])/(?:0[1-9]|[12]\d|3[01]))[)]"),
+    ("date", _ANY, r"\bon\s+the\s+(?P<x>(?:3[01]|[12]?\d)(?:st|nd|rd|th))(?=\s*(?:[.,;)]|$|at\b|and\s+the\s+\d))"),
+    ("date", _HAN, rf"(?<![\d/.第约占近下上中])(?P<x>{_M}/{_D})(?=\s*(?:复查|复诊|入院|出院|手术|摄片|拍片|胸片|来院|来诊))"),
     ("date", _HAN, r"元月\s*(?:\d{1,2}|[一二三四五六七八九十]{1,3})\s*[日号]?"),
     ("date", _HAN, r"(?:较|与|对比|比较|于|至|自|从)\s*(?:本月)?(?P<x>\d{1,2}\s*[日号])(?=\s*(?:[晨早晚夜]?片|晨|胸|X|CT|DR|检查|复查|上午|下午|晚|旧|前片))"),
     ("date", _HAN, r"(?:本|上个?|当|下)月\s*(?P<x>\d{1,2}\s*[日号])"),
@@ -101,7 +104,7 @@ _RULES: list[tuple[str, re.Pattern[str], str]] = [
     ("time", _THREE, rf"{_FREE}(?:[01]\d|2[0-3])[0-5]\d\s?(?:hours|hrs|h)\b"),
     ("time", _HAN, r"(?:上午|下午|中午|凌晨|早上|晚上?|傍晚)\s*\d{1,2}\s*[时点:](?:\s*\d{1,2}\s*分?|半)?"),
     ("time", _HAN, r"(?<!\d)\d{1,2}\s*[时点]\s*\d{1,2}\s*分(?:\s*\d{1,2}\s*秒)?"),
-    ("time", _THREE, rf"(?<=\bat )(?:[01]\d|2[0-3])[0-5]\d(?![\d.]){_SIZE}(?!\s*(?:units?|rpm|w\b))"),
+    ("time", _THREE, rf"(?<=\bat )(?:[01]\d|2[0-3])[0-5]\d(?!\d|\.\d){_SIZE}(?!\s*(?:units?|rpm|w\b))"),
     ("time", _HAN, r"(?:上午|下午|中午|凌晨|早上|晚上?|傍晚)\s*[一二三四五六七八九十两]{1,3}[时点](?:半|[一二三四五六七八九十]{1,3}分)?"),
     # telephone numbers
     ("phone", _THREE, r"(?<![\w+])\+\d[\d\s().-]{7,18}\d(?!\d)"),
@@ -115,6 +118,7 @@ _RULES: list[tuple[str, re.Pattern[str], str]] = [
     ("phone", _THREE, r"(?:\b(?:x|p))(?P<x>\d{4,5})(?!\d)"),
     ("phone", _HAN, r"(?<=\d)转\s?(?P<x>\d{3,5})(?!\d|年|m|c|m)"),
     ("phone", _HAN, r"(?:微信|QQ|飞信)(?:号码?|ID)?\s*(?:为|是)?[:\s]*(?P<x>[a-z\d][\w-]{4,24})"),
+    ("phone", _THREE, rf"{_FREE}\d{{5}}[\s-]\d{{5}}(?!\d|[.-]\d)"),
     # numbers of persons and things
     ("id", _THREE, r"\b(?:mrn|medical\s+record|acc(?:ession)?|patient\s*id|pt\s*id|id|exam(?:ination)?\s+(?:id|no|number)|case|study\s+(?:id|no|number)"
      r"|ssn|social\s+security|nhs|hospital|chart|account|acct|order|requisition|unit|visit|encounter|episode|hn|cr|ur|ref(?:erence)?"
@@ -125,8 +129,9 @@ _RULES: list[tuple[str, re.Pattern[str], str]] = [
      r"|health\s?card|beneficiary|certificate|csn|fin|har|guarantor|pin|registration|tracking|ticket|room|file)"
      r"\s*(?:(?:numbers?|num|nos?\b\.?|nr|id|code)\s*[:#.=]*|[:#=]+)\s*(?P<x>(?=[a-z/-]{0,5}\d)[a-z0-9][a-z0-9/-]*\d[a-z0-9]*)" + _SIZE),
     ("id", _THREE, r"\b(?:mrn|id|insurance|policy|member|medicare|medicaid|nhs|account|acct|passport|hospital|record|subscriber|ssn|social\s+security)(?:\s*(?:numbers?|nos?\b\.?|id))?"
-     r"\s*[:#.]*\s*(?P<x>(?-i:(?=[A-Z]{0,4}[ -]?\d)(?:[A-Z]{1,4}[ -]?)?\d{1,4}(?:[ -](?:\d{2,6}|[A-Z]?\d{2,6}[A-Z]?|[A-Z](?![\w])))+))" + _SIZE),
+     r"\s*[:#.]*\s*(?P<x>(?-i:(?=[A-Z]{0,4}[ -]?\d)(?:[A-Z]{1,4}[ -]?)?\d{1,4}(?:[ -](?:[A-Z]?\d{2,6}[A-Z]?|[A-Z](?!\w))){1,5}))" + _SIZE),
     ("id", _THREE, r"\b(?:medicare|medicaid|mrn|ssn|policy|insurance|member\s+id|beneficiary|passport)\s*(?:numbers?|nos?\b\.?|id|#|:)*\s*(?P<x>(?=[a-z-]{0,6}\d)[a-z0-9]{2,}(?:-[a-z0-9]{2,})+)" + _SIZE),
+    ("id", _THREE, r"\b(?:jacket|folder|packet|job|dictation|claim|badge|invoice|barcode|wristband|voucher)\s+(?P<x>\d{5,})(?!\d)"),
     ("id", _THREE, r"(?:#|\bno\.?|\bnumber|\bid)\s*:\s*(?P<x>(?=[a-z-]{0,5}\d)[a-z0-9][a-z0-9/-]{2,})" + _SIZE),
     ("id", _HAN, r"[\u4e00-\u9fff)](?:号码?|编码|编号)\s*:\s*(?P<x>[a-z]{0,6}[-_ ]?\d[\da-z_/-]*)"),
     ("id", _THREE, r"\blast\s+(?:4|four)(?:\s+(?:of\s+)?(?:the\s+)?(?:ssn|social(?:\s+security)?))?(?:\s+digits)?\s*(?:is\s+|are\s+)?[:#]?\s*(?P<x>\d{4})(?!\d)"),

@@ -43,7 +43,7 @@ _STOP = (
     "hematology gastroenterology otolaryngology ent obstetrics trauma burn rehabilitation hospitalist english spanish french "
     "speaking interpreter parent parents family caregiver mother father daughter son wife husband reason "
     "transport registrar intern charge covering on-call service primary-care micu sicu nicu picu ccu pacu "
-    "ems pcp or ob gyn lat ap/lat apr chf copd pe dvt mi findings' results' who's please thanks none "
+    "ems pcp or ob gyn lat ap/lat apr chf copd pe dvt mi findings' results' who's please thanks none review "
     "pending confirm confirms agrees agree reports states denies presents presented complains requests "
     "recommends arrived arrives returns returned underwent received transferred admitted discharged still being "
     "fleischner criteria society guidelines protocol version speech recognition software voice dragon powerscribe "
@@ -101,18 +101,23 @@ _STAFF = re.compile(
     r"\b(?i:(?:baby|infant|newborn|b/?o)\s+(?:boy|girl)|aka|a\.k\.a\.|née)\s+(?:(?i:of)\s+)?(?=[A-Z])|"
     r"\b(?:(?:[Nn]urse|NURSE)\s+[Pp]ractitioner|[Pp]hysician(?:'s)?\s+[Aa]ssistant|[Cc]harge\s+[Nn]urse|[Rr]esident|[Ii]ntern|[Ff]ellow|[Rr]egistrar|[Rr]adiologist"
     r"|[Tt]echnologist|[Rr]adiographer|[Ss]urgeon|[Hh]ospitalist|[Pp]aramedic|[Mm]idwife|[Tt]herapist|[Pp]hysician|[Dd]octor|[Cc]onsultant|[Aa]ttending|house\s+officer"
-    r"|[Cc]oordinator|[Ss]ecretary|nurse|team\s+member|named|name\s+is)(?:,|\s+on\s+call,?)?\s+(?=[A-Z][^\W\d_]*[a-z.])"
+    r"|[Cc]oordinator|[Ss]ecretary|nurse|team\s+member|named|name\s+is|[Aa]tt(?:entio)?n\.?(?:\s+of)?|(?i:emergency\s+contact|next\s+of\s+kin|contact\s+person))(?:,|\s+on\s+call,?)?\s+[(]?(?=[A-Z][^\W\d_]*[a-z.])"
 )
 _AWARE = re.compile(
-    r"(?=[A-Z])(?P<x>[^\W\d_][\w'’-]+(?:\s+(?:[A-Z]\.?\s+)?[A-Z][\w'’-]+)?)\s+(?:(?:was|were|is|has\s+been|have\s+been)\s+(?:both\s+)?(?:notified|informed|paged|aware|made\s+aware|told|phoned|telephoned|contacted)|notified|paged|acknowledged|aware|read\s+back)\b"
-    r"|(?<![\w.] )(?P<y>(?:[A-Z][\w'’-]+|[A-Z]\.)\s+(?:[A-Z]\.\s+)?[A-Z][\w'’-]+)\s+(?:agrees|concurs|concurred|has\s+(?:personally\s+)?(?:reviewed|read|seen)|attests|supervised|dictated)\b"
+    r"(?<![\w'’-])(?=[A-Z])(?P<x>[^\W\d_][\w'’-]+(?:\s+(?:[A-Z]\.?\s+)?[A-Z][\w'’-]+)?)\s+(?:(?:was|were|is|has\s+been|have\s+been)\s+(?:both\s+)?(?:notified|informed|paged|aware|made\s+aware|told|phoned|telephoned|contacted)|notified|paged|acknowledged|aware|read\s+back)\b"
+    r"|(?<![\w'’-])(?<![\w.] )(?P<y>(?:[A-Z][\w'’-]+|[A-Z]\.)\s+(?:[A-Z]\.\s+)?[A-Z][\w'’-]+)\s+(?:agrees|concurs|concurred|has\s+(?:personally\s+)?(?:reviewed|read|seen)|attests|supervised|dictated)\b"
 )
 _SELF = re.compile(r"\bI,\s+(?=[A-Z])")
 _LETTER = re.compile(
     r"\b(?i:sincerely|(?:kind|best|warm)\s+regards|regards|yours\s+truly|yours\s+faithfully|respectfully|dear|(?:for|thank\s+you\s+for)\s+(?:referring|seeing))\b,?\s*(?=[A-Z])"
 )
 _LEFT = re.compile(r"\b(?i:message|voice\s?mail)\s+(?:was\s+)?(?:left\s+)?(?:for|with)\s+(?=[A-Z])")
-_CARET = re.compile(r"(?<![\w^])[^\W\d_][\w'’ -]*\^[^\W\d_][\w'’. -]*?(?:\^[\w.]*)*(?=[^\w'’.^-]|$)")
+_CARET = re.compile(
+    r"(?<![\w^])[^\W\d_][\w'’ -]{0,60}\^[^\W\d_][\w'’. -]{0,60}?(?:\^[\w.]{0,60}){0,4}(?=[^\w'’.^-]|$)"
+)
+_ANY_LABEL = re.compile(
+    r"\b(?i:sign\w*|dictat\w*|transcri\w*|radiologists?|technologists?|physicians?|doctor|consultant|nurse|author\w*|rt|report\w*)(?:[ \t]+\w+){0,3}[ \t]*:\s*(?=[A-Z][\w.'’-]*,?[ \t]+[A-Z])"
+)
 _ALONE = re.compile(
     r"(?m)^[ \t]*(?P<x>[A-Z][\w'’-]+(?:[ \t]+[A-Z]\.)+[ \t]+[A-Z][\w'’-]+|[A-Z][\w'’-]+,[ \t]+[A-Z][\w'’-]+[ \t]+[A-Z]\.)[ \t]*$"
 )
@@ -123,7 +128,7 @@ _USER = re.compile(
 _INITIALS = re.compile(
     r"\b(?i:(?:(?:dicta|transcri|ty|sign|repor|verifi|appro|ente|revie|chec|edi)[a-z]*ed|read)(?:\s+[\d/:.-]+){0,2}\s+by|initials|transcriptionist|typist|tech(?:nologist)?\s*:|radiographer\s*:)\s*:?\s*"
     r"(?P<x>[A-Z]{2,4})(?=\s*(?:$|[\n.,;)]|(?:on\s+|at\s+)?\d))"
-    r"|(?:^|[\n.;]\s*)(?P<y>[A-Z]{2,4}\s?[/:]\s?[a-z]{2,4}|[A-Z]{2,3}:[A-Z]{2,3})(?=\s*(?:$|\n|[-;,]?\s*(?:\d{1,4}[-/]\d|\d{6}|_|[DT]:|(?i:job|dict))))"
+    r"|(?:^|[\n.;][ \t]*)(?P<y>[A-Z]{2,4}\s?[/:]\s?[a-z]{2,4}|[A-Z]{2,3}:[A-Z]{2,3})(?=\s*(?:$|\n|[-;,]?\s*(?:\d{1,4}[-/]\d|\d{6}|_|[DT]:|(?i:job|dict))))"
 )
 _ABBREVIATED = (
     "ap pa lat ct mr mri us ed er icu micu sicu nicu picu ccu or md rn np rt do uk usa cxr dr cr dx gp ent ems "
@@ -131,11 +136,13 @@ _ABBREVIATED = (
     "tb acr who ir id"
 )
 _NO_INITIALS = frozenset(_ABBREVIATED.split())
+_SPECIALTY = re.compile("(?:ology|ologist|iatrics?|iatry|iatrician|surgery|surgeon)s?$", re.IGNORECASE)
+_PARTICLED = re.compile(r"[a-z]{1,3}[-'’][A-Z]")
 _LABEL_END = re.compile(r"[ \t]*:")
 _AND = re.compile(
     r"(?:,?\s*(?:M\.?D\.?|D\.?O\.?|RN|NP|PA-C|PhD))?\s*(?:[;,&/]|\band\b)\s*(?:(?i:and|drs?\.?)\s+)?(?=[A-Z])"
 )
-_FIELD = re.compile("(?:ology|opathy|surgery|ition|ation|itis|emia|osis|oma|ine|team|staff|desk|care)$")
+_FIELD = re.compile("(?:ology|opathy|surgery|ition|ation|itis|emia|osis|team|staff|desk|care)$")
 _TALK_WITHIN, _CLAUSE = 90, re.compile(r"[.;。]\s")
 
 
@@ -156,6 +163,11 @@ def names(text: str) -> Iterator[Found]:
             if more is None or found[0].strip(" .").casefold() not in ("drs", "doctors"):
                 break
             end = more.end()
+    for found in _ANY_LABEL.finditer(text) if ":" in text else ():
+        if (span := person(text, found.end(), most=4, comma=True)) and re.search(
+            r"[\s.]", text[slice(*span)]
+        ):
+            yield Found(*span, "name")
     labels = (_LABEL,) if ":" in text else ()
     for pattern in (_BY, _PATIENT, _KIN, _STAFF, _SELF, _LETTER, _LEFT, *labels):
         for found in pattern.finditer(text):
@@ -166,17 +178,18 @@ def names(text: str) -> Iterator[Found]:
         if stop := _CLAUSE.search(text, talk.end(), until):
             until = stop.start()
         for found in _TO.finditer(text, talk.start(), until):
-            if (span := person(text, found.end(), most=4)) and not text[span[0] : span[1]].isupper():
-                yield Found(*span, "name")
+            for name in _listed(text, found.end(), comma=False):
+                if not text[name.start : name.end].isupper():
+                    yield name
     for found in _CREDENTIAL.finditer(text):
         if span := _before(text, found.start()):
             yield Found(*span, "name")
 
 
-def _listed(text: str, at: int) -> Iterator[Found]:
+def _listed(text: str, at: int, *, comma: bool = True) -> Iterator[Found]:
     """Names one after another: "Jane Doe MD; R. Roe and J. Smith"."""
     more: re.Match[str] | None = None
-    while span := person(text, at, most=4, comma=True):
+    while span := person(text, at, most=4, comma=comma):
         if more and not text[span[0] : span[1]].count(" "):
             return  # "X and Surgery" names a department
         yield Found(*span, "name")
@@ -229,9 +242,9 @@ def person(
             break
         if re.search(f"[{CJK}]", word) or is_hole(word) or _is_stop(word, text[found.end() :][:1]):
             break
-        if count and _LABEL_END.match(text, found.end()):
+        if _SPECIALTY.search(word) or (count and _LABEL_END.match(text, found.end())):
             break
-        if word[0].isupper() or (lower and count == 0 and len(word) > 2):
+        if word[0].isupper() or _PARTICLED.match(word) or (lower and count == 0 and len(word) > 2):
             count, whole = count + 1, whole + (len(word.rstrip(".")) > 1)
             end = found.start() + len(re.sub(r"['’]s$|(?<=\w\w\w)\.$", "", word))
             start = found.start() if start < 0 else start

@@ -25,6 +25,7 @@ _PLACES = (
 _STATE = "A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY]"
 _STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Place|Pl|Terrace|Close|Crescent|Highway|Hwy|Square|Parkway|Pkwy|Gardens|Row|Way|Circle|Trail|Grove)\b"
 _ADDRESSES = (
+    re.compile(r"\b(?:from|at|to|in|of)\s+(?P<x>(?:St\.?|Saint)\s[A-Z][a-z]+['’]s)\b"),
     re.compile(
         rf"(?<![\w.])(?P<x>\d{{1,5}}[A-Za-z]?,?\s+(?:[NSEW]\.?\s+)?(?:[A-Z][\w'’]+\s+|\d+(?:st|nd|rd|th)\s+){{1,3}}{_STREET}\.?(?:,?\s+(?:Apt|Apartment|Unit|Suite|Ste|Flat|#)\.?\s*\w+)?(?:,\s+[A-Z][a-z]+(?:\s[A-Z][a-z]+)?)?)"
     ),
@@ -46,7 +47,7 @@ _ADDRESSES = (
         r"\b(?:(?i:loc(?:ation)?)\s*:|(?i:cubicle|nursing\s+(?:unit|station))\s*[:#]?)\s*(?P<x>[A-Z]{0,4}[- ]?\d{1,4}[A-Z]?)\b(?!\s*(?i:cm|mm))"
     ),
     re.compile(
-        r"(?P<x>(?:(?:[A-Z][\w'’-]+|St\.)\s+(?:of\s+)?){1,4}(?<!Outside )(?<!The )(?<!This )(?<!Our )(?:Hospital|HOSPITAL|Medical\s+Center|Medical\s+Centre|Infirmary))\b"
+        r"(?<![\w'’-])(?P<x>(?:(?:[A-Z][\w'’-]+|St\.)\s+(?:of\s+)?){1,4}(?<!Outside )(?<!The )(?<!This )(?<!Our )(?:Hospital|HOSPITAL|Medical\s+Center|Medical\s+Centre|Infirmary))\b"
     ),
 )
 _UNSURE_STREETS = (
@@ -76,7 +77,7 @@ _PLACES_ZH = (
     re.compile(rf"(?P<x>(?![于在自由从往至到])[{CJK}]{{2,8}}(?:省|市|县|区|州)[{CJK}]{{0,10}}(?:人民|中心|中医|妇幼|肿瘤|胸科|附属|第[一二三四五六七八九十]+)[{CJK}]{{0,6}}医院)"),
     re.compile(rf"(?P<x>(?!我院|本院|外院|上级|当地|[于在自由从往至到与和较])[{CJK}]{{2,3}}(?:协和|同济|湘雅|华西|中山|瑞金|仁济|齐鲁|天坛|同仁|安贞|朝阳|友谊|积水潭)(?:医院|[{CJK}]{{0,4}}医院))"),
     re.compile(rf"(?P<x>(?![于在自由从往至到与和较外我本])[{CJK}]{{2,8}}?(?:大学|医科大学|医学院|军区|矿务局|铁路|[省市县])[{CJK}]{{0,10}}?(?:医院|卫生院|诊所|卫生所|保健院|疗养院))"),
-    re.compile(rf"(?P<x>[{CJK}]{{2,8}}(?:路|街|大道|巷|弄|胡同|街道|村|镇|乡|社区|小区|花园|新村|公寓)(?:\d{{1,5}}|[一二三四五六七八九十]{{1,3}})(?:-\d+)?(?:号|弄|组|栋|幢|队)(?:院|楼)?(?:\d+(?:号楼|栋|幢|单元|层|楼|室|号|座|户))*(?:\d{{2,4}}(?!\d|m|c|年))?)"),
+    re.compile(rf"(?P<x>(?![住在于至到从])[{CJK}]{{2,8}}(?:路|街|大道|巷|弄|胡同|街道|村|镇|乡|社区|小区|花园|新村|公寓)(?:\d{{1,5}}|[一二三四五六七八九十]{{1,3}})(?:-\d+)?(?:号|弄|组|栋|幢|队)(?:院|楼)?(?:\d+(?:号楼|栋|幢|单元|层|楼|室|号|座|户))*(?:\d{{2,4}}(?!\d|m|c|年))?)"),
     re.compile(rf"(?P<x>[{CJK}]{{2,3}}(?:省|自治区)[{CJK}]{{1,6}}(?:市|州|盟|县)(?:[{CJK}]{{1,5}}(?:县|区|市|旗))?(?:[{CJK}]{{1,5}}(?:镇|乡|村|街道))*)"),
     re.compile(r"(?<!\d)(?P<x>\d{1,3}(?:号楼|栋|幢)\d*(?:单元|层|楼)?\d*(?:室|病区|病房)?)"),
     re.compile(r"(?:[内外儿妇产骨]|科|楼)?(?P<x>(?:[一二三四五六七八九十]{1,3}|\d{1,2})[ABab东西南北]?)(?<!同一)(?=病区|病室)"),
