@@ -12,47 +12,8 @@ import re
 from collections.abc import Iterator
 
 from xraytk.data.identifiers import CJK, Found, is_hole
+from xraytk.data.words import NO_INITIALS, NO_NAME
 
-_STOP = (
-    "a about above abnormal acute addendum admission advised after afternoon age all also am an and "
-    "angiogram angiography any ap apex apical arch are artery as at attending aware be because been "
-    "before below bilateral body bone both brain breast bronchus but by call called can cardiac "
-    "cardiology cardiomegaly care carina catheter catheters central change changes chest clear clinic "
-    "clinical clinician comment comparison compared concerning conclusion conclusions congestion "
-    "consolidation consult consultant correlation could critical ct cta cxr date department did discussed "
-    "doctor doctors does dose dr ecg ed edema effusion electronically emergency er evaluation exam "
-    "examination fellow film finding findings floor follow followup for from front frontal had has have "
-    "he heart her him his history hospital house icu if image images imaging impression in indication "
-    "infiltrate inpatient interval into is it its large lateral left level levels line lines lobe lower "
-    "lung lungs md mass medical medicine mediastinum midline mild moderate mr mra mri mrs ms neck new no "
-    "node nodule none normal not note notified np nurse nursing observed of office on oncology opacity or "
-    "ordering other our outpatient outside pa page paged pain patient per pericardium phone physician "
-    "pleural pneumonia pneumothorax portable possible practitioner pressure primary prior prof professor "
-    "provider provisional pulmonary radiograph radiologic radiologist radiologists radiology re read "
-    "receipt recommend recommendation recommendations recommended referring report reported reports "
-    "requesting resident result results rib ribs right rn said scan scans screening see seen she showed "
-    "shows signed significant similar since sinus small spine stable staff stated status still study "
-    "subsequent suggest suggested supine surgery surgical system team technique technologist telephone "
-    "than that the their there these they this thoracic thorax time to today trachea transcribed tube "
-    "tubes two ultrasound unchanged unit unknown unremarkable up upper urgent user verbal verbally via "
-    "view views wall ward was we were wet when where which who will with without x xray xrays yesterday "
-    "you agree agreed acknowledged confirmed informed requested reviewed resected performed placed spoke "
-    "told contacted verified dictated approved interpreted final preliminary three four one first second "
-    "third an ray rays digital radiography upright film films erect sitting technician anesthesia trauma "
-    "neurology pediatrics gynecology orthopedics pulmonology self anonymous neurosurgery urology nephrology "
-    "hematology gastroenterology otolaryngology ent obstetrics trauma burn rehabilitation hospitalist english spanish french "
-    "speaking interpreter parent parents family caregiver mother father daughter son wife husband reason "
-    "transport registrar intern charge covering on-call service primary-care micu sicu nicu picu ccu pacu "
-    "ems pcp or ob gyn lat ap/lat apr chf copd pe dvt mi findings' results' who's please thanks none review "
-    "pending confirm confirms agrees agree reports states denies presents presented complains requests "
-    "recommends arrived arrives returns returned underwent received transferred admitted discharged still being "
-    "fleischner criteria society guidelines protocol version speech recognition software voice dragon powerscribe "
-    "picc swan ganz dobhoff hickman foley jackson pratt salem kerley hampton ghon "
-    "january february march april june july august september october november december "
-    "monday tuesday wednesday thursday friday saturday sunday"
-)
-NO_NAME = frozenset(_STOP.split())
-"""Words that are capitalised in reports and are no names; some are, and are then missed."""
 _ALSO_NAMES = frozenset(("an", "so", "he", "no", "long", "new", "low", "see", "will", "you", "we"))
 """Words that are names only where a clause ends behind them: "Dr. Nguyen Van An, radiologist"."""
 _ENDS = ("", ",", ";", ")")
@@ -130,12 +91,6 @@ _INITIALS = re.compile(
     r"(?P<x>[A-Z]{2,4})(?=\s*(?:$|[\n.,;)]|(?:on\s+|at\s+)?\d))"
     r"|(?:^|[\n.;][ \t]*)(?P<y>[A-Z]{2,4}\s?[/:]\s?[a-z]{2,4}|[A-Z]{2,3}:[A-Z]{2,3})(?=\s*(?:$|\n|[-;,]?\s*(?:\d{1,4}[-/]\d|\d{6}|_|[DT]:|(?i:job|dict))))"
 )
-_ABBREVIATED = (
-    "ap pa lat ct mr mri us ed er icu micu sicu nicu picu ccu or md rn np rt do uk usa cxr dr cr dx gp ent ems "
-    "hx sx tx rx fx ekg ecg iv ng et ett og pet cta mra lao rao lpo rpo fna cad ai pt kub abd il va hip phi hiv "
-    "tb acr who ir id"
-)
-_NO_INITIALS = frozenset(_ABBREVIATED.split())
 _SPECIALTY = re.compile("(?:ology|ologist|iatrics?|iatry|iatrician|surgery|surgeon)s?$", re.IGNORECASE)
 _PARTICLED = re.compile(r"[a-z]{1,3}[-'’][A-Z]")
 _LABEL_END = re.compile(r"[ \t]*:")
@@ -173,6 +128,11 @@ def names(text: str) -> Iterator[Found]:
         for found in pattern.finditer(text):
             yield from _listed(text, found.end())
     yield from _whole(text)
+    yield from _talked(text)
+
+
+def _talked(text: str) -> Iterator[Found]:
+    """Names of those who were told, and of those with a degree."""
     for talk in _TALK.finditer(text):
         until = talk.start() + _TALK_WITHIN
         if stop := _CLAUSE.search(text, talk.end(), until):
@@ -216,7 +176,7 @@ def _whole(text: str) -> Iterator[Found]:
     for found in _INITIALS.finditer(text):
         group = "x" if found["x"] else "y"
         parts = re.split(r"\s?[/:]\s?", found[group].casefold())
-        if not any(part in _NO_INITIALS or part in NO_NAME for part in parts):
+        if not any(part in NO_INITIALS or part in NO_NAME for part in parts):
             yield Found(*found.span(group), "name")
 
 
@@ -238,7 +198,7 @@ def person(
     start, end, count, whole, at_word = -1, -1, 0, 0, at
     while count < most and (found := _TOKEN.match(text, at_word)):
         word = found[0]
-        if word.isupper() and word.rstrip(".").casefold() in _NO_INITIALS:
+        if word.isupper() and word.rstrip(".").casefold() in NO_INITIALS:
             break
         if re.search(f"[{CJK}]", word) or is_hole(word) or _is_stop(word, text[found.end() :][:1]):
             break

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from xraytk.data.identifiers import CJK, Found, is_hole
-from xraytk.data.names import NO_NAME
+from xraytk.data.words import NO_NAME
 
 _HOUSE = r"(?:Hospitals?|Medical\s+Cent(?:er|re)|Clinic|Infirmary|Health\s+Cent(?:er|re)|Polyclinic|Sanatorium|Hospice)"
 _PLACES = (
