@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from xraytk.data import orientation, synthetic
 from xraytk.data.dicom_write import write_dx
 from xraytk.data.idmap import IdMap
 from xraytk.data.pictures import read_png
-from xraytk.errors import UsageError
+from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.ingest import IngestConfig
 from xraytk.progress import Lines
 
@@ -151,6 +152,52 @@ def test_paths_are_kept_beside_the_key_and_shown_when_asked(settings: dict[str, 
         assert found.path_of(row["image_id"]) == str(settings["source"] / "JaneDoe.dcm")
         assert found.path_of(row["source_hash"]) == str(settings["source"] / "JaneDoe.dcm")
         assert found.path_of(bad["source_hash"]) == str(settings["source"] / "SECRET.txt")
+
+
+def test_paths_that_are_shown_steer_no_terminal(settings: dict[str, Any]) -> None:
+    write_dx(settings["source"] / "a", phantom(1))
+    for name in ("a\x1b[31mb\nc", "\u202egnp.txt", os.fsdecode(b"\xff.txt")):
+        (settings["source"] / name).write_text("no image")
+    said = io.StringIO()
+    ingest.run(IngestConfig(**settings, show_paths=True), Lines(said, every_s=0.0))
+    shown = [line for line in said.getvalue().splitlines() if ": " in line and "not-dicom" in line]
+    assert len(shown) == 3
+    assert all(line.isprintable() for line in shown)
+    assert any(line.endswith("a\\x1b[31mb\\nc") for line in shown)
+
+
+def test_pictures_that_get_no_dicom_file_are_told(settings: dict[str, Any]) -> None:
+    write_dx(settings["source"] / "a", phantom(1))
+    cv2.imwrite(str(settings["source"] / "b.png"), (phantom(2) >> 4).astype(np.uint8))
+    said = io.StringIO()
+    ingest.run(IngestConfig(**settings, write_dicom=True), Lines(said, every_s=0.0))
+    assert "1 images came from pictures" in said.getvalue()
+    summary = json.loads((settings["out"] / "summary.json").read_text())
+    assert summary["dicom"] == {"written": 1, "from_pictures": 1}
+    assert len(list((settings["out"] / "dicom").rglob("*.dcm"))) == 1
+
+
+def test_memory_is_written_by_this_process_whatever_the_workers(settings: dict[str, Any]) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    write_dx(settings["source"] / "a", phantom(1))
+    out = {"out": f"memory://{settings['out'].name}", "workers": 2, "work": settings["out"]}
+    with pytest.raises(UsageError, match="memory://"):
+        IngestConfig(**(settings | out), engine="ray")
+    assert ingest.run(IngestConfig(**(settings | out))).images == 1
+    system = fsspec.filesystem("memory")
+    assert [name for name in system.find("/out") if name.endswith(".png") and "/images/" in name]
+    system.rm("/out", recursive=True)
+
+
+def test_a_refused_run_leaves_no_new_key(settings: dict[str, Any], tmp_path: Path) -> None:
+    write_dx(settings["source"] / "a", phantom(1))
+    other = settings | {"key": tmp_path / "other"}
+    with pytest.raises(DataError):
+        ingest.run(IngestConfig(**other, labels=tmp_path / "none.csv"))
+    ingest.run(IngestConfig(**settings))
+    with pytest.raises(RunConflictError, match="key"):
+        ingest.run(IngestConfig(**other))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "key", "key.paths", "out"]
 
 
 def test_a_list_of_files_gives_what_the_folder_gives(settings: dict[str, Any], tmp_path: Path) -> None:

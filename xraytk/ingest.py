@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xraytk.data import card, counts, manifest, pictures, sources
-from xraytk.data.deid import Hasher, hashed, key_path, load_key
+from xraytk.data.deid import Hasher, hashed, keep_key, key_path, open_key
 from xraytk.data.entries import entry_of, path_of, rescrubbed
 from xraytk.data.gather import PART, Gathered, write_tables
 from xraytk.data.given import Tables, layout_of, read_tables, unmatched
@@ -39,7 +39,7 @@ from xraytk.data.remote import is_url
 from xraytk.data.sheet import join_keys
 from xraytk.data.storage import Storage
 from xraytk.data.todo import Todo
-from xraytk.data.unit import METHOD, Job, Options, Outcome, read_one
+from xraytk.data.unit import METHOD, PICTURES, Job, Options, Outcome, read_one
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, remove_leftovers, write_json
 from xraytk.progress import Progress, Silent
@@ -95,7 +95,7 @@ class IngestConfig:
             know them; the tables never do.
         split: Shares of train, val and test.
         workers: Processes that read; 0 is one per processor. -1 reads in this process, which a
-            broken file may then end.
+            broken file may then end; so does memory://, which no other process sees.
         engine: "local", or "ray": worker processes of a Ray cluster, which must reach source and
             output under the same names.
         address: Of the Ray cluster; "" takes $RAY_ADDRESS, or starts one on this machine.
@@ -136,6 +136,12 @@ class IngestConfig:
             raise UsageError(f"max_px is {self.max_px}", "wanted 16 to 65535")
         if self.workers < -1:
             raise UsageError(f"workers is {self.workers}", "wanted 0 (one per processor) or more")
+        if self.engine == "ray" and _is_in_memory(self):
+            raise UsageError(
+                "source or output is memory://, with --engine ray",
+                "only this process sees that memory",
+                "Use --engine local, or storage that all machines reach.",
+            )
         if min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6 or self.split[0] == 0:
             raise UsageError(
                 f"split is {list(self.split)}",
@@ -193,10 +199,7 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
     place = _place_of(config)
     out, key_file = place.folder, key_path(config.key)
     _check_source(config, out)
-    is_new = not os.path.exists(key_file)  # noqa: PTH110
-    key = load_key(config.key, outside=out)
-    if is_new:
-        progress.note(f"a new key was made at {key_file}; keep it, hashed ids depend on it")
+    key, is_new = open_key(config.key, outside=out)
     layout = layout_of(config.layout, str(config.source), key, progress.note)
     given = {name: getattr(config, name) for name in TABLES}
     tables = read_tables(given, layout, key, progress.note)
@@ -208,6 +211,12 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder_lock(out))
+        if is_new:
+            _check_journal(out / "journal.sqlite", settings)
+            if not keep_key(config.key, key):  # another run has made one in the meantime
+                stack.close()
+                return run(config, progress)
+            progress.note(f"a new key was made at {key_file}; keep it, hashed ids depend on it")
         journal = stack.enter_context(contextlib.closing(Journal(out / "journal.sqlite", settings)))
         paths = stack.enter_context(IdMap(default_path(key_file), outside=out))
         for folder in (out, (out / PART).parent):
@@ -218,6 +227,12 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
         result = work.finish(began)
         journal.finish()
     return result
+
+
+def _check_journal(path: Path, settings: dict[str, Any]) -> None:
+    """Refuse an output that is not of these settings, before anything is written."""
+    if path.exists() and path.stat().st_size:
+        Journal(path, settings).close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +438,7 @@ class _Run:
             contact_sheet=sheet,
             seconds=round(time.monotonic() - began, 2),
         )
-        _write_card(place, result, made)
+        _write_card(place, result, made, _without_dicom(config, images))
         place.finish()
         if config.show_paths:
             self._show_paths()
@@ -443,7 +458,12 @@ class _Run:
         for entry in self.journal.refused():
             row = entry["rejected"]
             path = self.paths.path_of(row["source_hash"])
-            self.progress.note(f"{row['source_hash']} {row['reason']}: {path}")
+            self.progress.note(f"{row['source_hash']} {row['reason']}: {_printable(path or '')}")
+
+
+def _printable(path: str) -> str:
+    """A path without signs that would steer a terminal or cannot be encoded: they are spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
 
 
 def _engine(
@@ -455,7 +475,13 @@ def _engine(
         from xraytk.data import cluster  # Ray is large, and an extra
 
         return cluster.each(read, jobs, address=config.address or None, late=late, memory_gb=MEMORY_GB)
-    return each(read, jobs, abs(config.workers), late=late, apart=config.workers != -1, memory_gb=MEMORY_GB)
+    workers = -1 if _is_in_memory(config) else config.workers
+    return each(read, jobs, abs(workers), late=late, apart=workers != -1, memory_gb=MEMORY_GB)
+
+
+def _is_in_memory(config: IngestConfig) -> bool:
+    """Whether only this process sees the source or the output: memory://."""
+    return any(str(place).startswith("memory://") for place in (config.source, config.out))
 
 
 def _root(config: IngestConfig) -> str:
@@ -500,13 +526,20 @@ def _place(job: Job, outcome: Outcome, row: dict[str, Any], storage: Storage, jo
 
 def _images(out: Path) -> pa.Table:
     """The columns of the manifest that are short; empty when there is none."""
-    columns = ["image_id", "patient_hash", "view", "burned_in", "text_boxes", "pixel_view"]
+    columns = ["image_id", "patient_hash", "view", "syntax", "burned_in", "text_boxes", "pixel_view"]
     if not (out / PART).exists():
         return manifest.MANIFEST.empty_table().select(columns)
     return pq.read_table(out / PART, columns=columns)
 
 
-def _write_card(place: _Output, result: IngestResult, made: Gathered) -> None:
+def _without_dicom(config: IngestConfig, images: pa.Table) -> int | None:
+    """Images that were pictures, of which no DICOM file is written; None where none is wanted."""
+    if not config.write_dicom:
+        return None
+    return int(pc.sum(pc.is_in(images["syntax"], pa.array(PICTURES))).as_py() or 0)
+
+
+def _write_card(place: _Output, result: IngestResult, made: Gathered, pictured: int | None) -> None:
     """Write summary.json and card.html."""
     told = {
         "reports": {
@@ -519,6 +552,8 @@ def _write_card(place: _Output, result: IngestResult, made: Gathered) -> None:
         "labels": {"matched": result.labels_matched, "unmatched": result.labels_unmatched},
     }
     summary = counts.summarise(place.folder, told)
+    written = None if pictured is None else result.images - pictured
+    summary["dicom"] = {"written": written, "from_pictures": pictured}
     write_json(place.folder / "summary.json", summary)
     card.write_card(place.folder, reasons=REASONS, summary=summary, images=place.storage)
 
@@ -546,6 +581,8 @@ def _notes(
             )
     if clashes := made.reasons["uid-clash"]:
         yield f"{clashes:,} images have the SOP Instance UID of another image, and were left out"
+    if found := _without_dicom(config, images):
+        yield f"{found:,} images came from pictures (PNG, JPEG, TIFF): no DICOM file is written of them"
     if made.structured:
         yield f"{made.structured:,} images have the text of a structured report of their study"
     empty = [n for n, share in zip(SPLITS, config.split, strict=True) if share and not result.splits[n]]

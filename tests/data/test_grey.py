@@ -213,3 +213,34 @@ def test_a_colour_capture_is_stored_whole_and_its_window_ignored() -> None:
     assert image.voi == "full"
     assert (image.pixels == values[..., 0] * 257).all()
     assert (image.range_low, image.range_high, image.clipped_high) == (0, 255, 0)
+
+
+def _macro(name: str, **elements: Any) -> Sequence:
+    item, held = Dataset(), Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    setattr(held, name, Sequence([item]))
+    return Sequence([held])
+
+
+@pytest.mark.parametrize(
+    "group", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"], ids=["shared", "frame"]
+)
+def test_an_enhanced_object_of_one_frame_is_read_by_its_functional_groups(group: str) -> None:
+    window = {"WindowCenter": "2000", "WindowWidth": "1000"}
+    enhanced = read(slope(), **{group: _macro("FrameVOILUTSequence", **window)})
+    assert (enhanced.voi, enhanced.window) == ("linear", (2000, 1000))
+    assert np.array_equal(enhanced.pixels, read(slope(), **window).pixels)
+    rescale = {"RescaleSlope": "2", "RescaleIntercept": "-50"}
+    enhanced = read(slope(), **{group: _macro("PixelValueTransformationSequence", **rescale)}, **window)
+    assert np.array_equal(enhanced.pixels, read(slope(), **rescale, **window).pixels)
+    enhanced = read(slope(), **{group: _macro("PixelMeasuresSequence", PixelSpacing=[0.2, 0.2])})
+    assert enhanced.spacing_mm == (0.2, 0.2)
+
+
+def test_functional_groups_change_nothing_that_the_top_level_says() -> None:
+    groups = _macro("FrameVOILUTSequence", WindowCenter="9", WindowWidth="5", VOILUTFunction="SIGMOID")
+    image = read(slope(), SharedFunctionalGroupsSequence=groups, **FULL)
+    assert (image.voi, image.window) == ("linear", (2048, 4096))
+    image = read(slope(), SharedFunctionalGroupsSequence=Sequence([]), **FULL)
+    assert image.window == (2048, 4096)

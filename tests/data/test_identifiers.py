@@ -104,6 +104,37 @@ def test_identifiers_by_hand(text: str, clean: str, kinds: dict[str, int]) -> No
     assert scrub_report(text) == Scrubbed(clean, kinds)
 
 
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("/s/ Jane Doe\nJKS/mt", "/s/ ___\n___"),
+        ("d/w Jane Doe; reviewed with R. Roe and Ann Poe.", "d/w ___; reviewed with ___ and ___."),
+        ("I, Jane Doe, have read it. Ann Poe was notified.", "I, ___, have read it. ___ was notified."),
+        ("Radiologist interpretation: DOE, JANE MD", "Radiologist interpretation: ___ MD"),
+        ("Verified by: jdoe 2021-03-04", "Verified by: ___ ___"),
+        ("Her husband (John) called. BABY BOY ROE", "Her husband (___) called. BABY BOY ___"),
+        ("Name: ROE^RICHARD^L", "Name: ___"),
+        ("Unchanged since last Tuesday 3/4.", "Unchanged since last Tuesday ___."),
+        ("Seen on the 22nd, called at 0915.", "Seen on the ___, called at ___."),
+        ("Insurance ID: XJH 880 112 456; last four 4471", "Insurance ID: ___; last four ___"),
+        ("1420 Maple Avenue, Apt 3, Springfield, IL 62704", "___ ___"),
+        ("pacs.example.org/view?id=7 and 97yoF", "___ and ___yoF"),
+        ("家属刘建国签字，患者姓张，由副主任医师何平审阅。", "家属___签字，患者姓___，由副主任医师___审阅。"),
+        ("建议复查。  （罗永明）", "建议复查。  （___）"),
+        ("农历正月初八，3.4厘米；昨日（3.4）片", "___，3.4厘米；昨日（___）片"),
+        ("车牌京A88123，邮编100730，微信号 zs_1988", "车牌___，邮编___，微信号 ___"),
+        ("住中山南路5号院3号楼201室", "住___"),
+    ],
+)
+def test_words_beside_a_name_or_number_betray_it(text: str, clean: str) -> None:
+    assert scrub_report(text).text == clean
+
+
+def test_a_text_of_one_sign_takes_no_longer_than_its_length() -> None:
+    for sign in ("A", " ", "\n", "A'", "1-", "^A", "张", "a."):
+        scrub_report(sign * 20_000)
+
+
 def test_a_whole_english_report() -> None:
     text = (
         "Compared to March 5th 2024 and 3/7. A 3.5 x 2.1 cm mass in the right upper lobe at T8, previously 12 mm. "
@@ -171,10 +202,13 @@ def test_planted_identifiers_are_found(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["scrub.py", "--quick", "--json", "--data", str(tmp_path)])
     assert _benchmark().main() == 0
-    held, bare, english, chinese = json.loads(capsys.readouterr().out)["rows"]
+    held, bare, english, chinese, *sets = json.loads(capsys.readouterr().out)["rows"]
     assert min(held["en_found"], held["zh_found"]) >= 0.99
     assert min(bare["en_found"], bare["zh_found"]) >= 0.95
     assert english["changed"] == chinese["changed"] == 0
+    for row in sets:
+        assert (row["en_found"], row["zh_found"]) == (row["en_strings"], row["zh_strings"])
+        assert row["en_lost"] == row["zh_lost"] == 0
 
 
 def test_public_reports_are_hardly_touched(shared_data: Path) -> None:

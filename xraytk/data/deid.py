@@ -51,6 +51,29 @@ def load_key(path: Path | None = None, *, outside: Path | None = None) -> bytes:
     Source:
         Ours: the key never enters an output folder, a log or a message.
     """
+    key, is_new = open_key(path, outside=outside)
+    if is_new and not keep_key(path, key):
+        return open_key(path, outside=outside)[0]
+    return key
+
+
+def open_key(path: Path | None = None, *, outside: Path | None = None) -> tuple[bytes, bool]:
+    """Load the key, or draw one that nothing holds yet, for `keep_key` to keep.
+
+    A run that is refused for another reason then leaves no key behind.
+
+    Args:
+        path: See `load_key`.
+        outside: See `load_key`.
+
+    Returns:
+        32 bytes, and whether they are new.
+
+    Raises:
+        UsageError: See `load_key`.
+        DataError: See `load_key`.
+        MachineError: See `load_key`.
+    """
     file = key_path(path)
     if outside is not None and file.resolve().is_relative_to(outside.resolve()):
         raise UsageError(
@@ -61,8 +84,7 @@ def load_key(path: Path | None = None, *, outside: Path | None = None) -> bytes:
     try:
         mode, text = _read_key(file)
     except FileNotFoundError:
-        _make_key(file)
-        mode, text = _read_key(file)
+        return random_bytes.token_bytes(_KEY_BYTES), True
     if stat.S_IMODE(mode) & 0o077:
         raise DataError(
             f"the key {file} may be read by others",
@@ -76,7 +98,7 @@ def load_key(path: Path | None = None, *, outside: Path | None = None) -> bytes:
             f"wanted {2 * _KEY_BYTES} hexadecimal digits",
             "Bring back the key that was there, or name a file that does not exist to make a new one.",
         )
-    return bytes.fromhex(digits.decode())
+    return bytes.fromhex(digits.decode()), False
 
 
 def _read_key(file: Path) -> tuple[int, bytes]:
@@ -89,22 +111,35 @@ def _read_key(file: Path) -> tuple[int, bytes]:
         raise MachineError(f"the key {file} cannot be read", os.strerror(error.errno or 0)) from None
 
 
-def _make_key(file: Path) -> None:
-    """Make the key; of several processes that try at once, one wins and all use its key."""
+def keep_key(path: Path | None, key: bytes) -> bool:
+    """Write a new key, mode 0600.
+
+    Args:
+        path: See `load_key`.
+        key: From `open_key`.
+
+    Returns:
+        Whether it was kept; of several processes that try at once one wins, and all use its key.
+
+    Raises:
+        MachineError: If it cannot be written.
+    """
+    file = key_path(path)
     temporary = file.with_name(f".tmp-{os.getpid()}-{random_bytes.token_hex(4)}-key")
     with explain_os_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(number, "w") as stream:
-                stream.write(random_bytes.token_hex(_KEY_BYTES) + "\n")
+                stream.write(key.hex() + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
             os.link(temporary, file)
         except FileExistsError:
-            pass
+            return False
         finally:
             temporary.unlink(missing_ok=True)
+    return True
 
 
 def hashed(key: bytes, kind: str, value: str) -> str:

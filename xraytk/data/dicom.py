@@ -22,7 +22,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.uid import UID
 
-from xraytk.data import header, orientation
+from xraytk.data import frames, header, orientation
 from xraytk.data.decode import MAX_PIXELS, decode
 from xraytk.data.grey import to_grey
 from xraytk.data.plain import kind_of, read_picture
@@ -95,6 +95,7 @@ def silence() -> Iterator[None]:
 
 def _read_dataset(ds: Dataset) -> Radiograph:
     _check(ds)
+    frames.lift(ds)
     syntax, photometric, intent = syntax_of(ds), header.photometric(ds), header.intent(ds)
     is_colour = not photometric.startswith("MONOCHROME")
     grey = to_grey(decode(ds, syntax), ds, processing=intent == "PROCESSING", colour=is_colour)

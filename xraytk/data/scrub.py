@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from xraytk.data.identifiers import CJK, LATIN, MONTHS, Found, identifiers
-from xraytk.data.names import is_hole, names
+from xraytk.data.identifiers import CJK, LATIN, MONTHS, Found, identifiers, is_hole
+from xraytk.data.names import names
+from xraytk.data.names_zh import names_zh
+from xraytk.data.places import places
 
 HOLE = "___"
 """What stands where an identifier stood; the convention of the public report collections."""
@@ -105,7 +107,8 @@ def scrub_report(text: str, secrets: Iterable[str] = ()) -> Scrubbed:
     Names of the header (DICOM person names too), its ids and dates are looked for, whatever their
     case, as whole words; dates in the spellings that reports use. Common words of reports that
     are also names ("No", "He", "Long") go only as part of the full name: "No pneumothorax" must
-    keep its meaning. What goes without a header is told in `data.identifiers` and `data.names`.
+    keep its meaning. What goes without a header is told in `data.identifiers`,
+    `data.names`, `data.names_zh` and `data.places`.
 
     Args:
         text: A report, in English or Chinese.
@@ -123,7 +126,7 @@ def scrub_report(text: str, secrets: Iterable[str] = ()) -> Scrubbed:
             _want(group.strip().translate(_PLAIN), wanted)
     plain = text.translate(_PLAIN)
     found = {*_date_spans(plain, wanted.dates), *_word_spans(plain, wanted)}
-    found |= {*identifiers(plain), *names(plain)}
+    found |= {*identifiers(plain), *names(plain), *names_zh(plain), *places(plain)}
     out, at = [], 0
     counts: Counter[str] = Counter()
     for start, end, kind in sorted(found, key=lambda f: (f.start, -f.end, KINDS.index(f.kind))):
@@ -136,12 +139,6 @@ def scrub_report(text: str, secrets: Iterable[str] = ()) -> Scrubbed:
         elif end > at:  # two finds overlap: one hole for both
             at = end
     return Scrubbed("".join([*out, text[at:]]), {kind: counts[kind] for kind in KINDS if counts[kind]})
-
-
-def scrub(text: str, secrets: Iterable[str]) -> tuple[str, int]:
-    """`scrub_report` with one number in place of the counts."""
-    clean = scrub_report(text, secrets)
-    return clean.text, sum(clean.counts.values())
 
 
 def _want(group: str, wanted: _Wanted) -> None:
