@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import io
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from xraytk.data import card, counts, manifest, pictures, sources
+from xraytk.data import card, counts, manifest, sources
+from xraytk.data.closing import (
+    Output,
+    of_pictures,
+    output_at,
+    prune,
+    prune_thumbnails,
+    short_columns,
+    swept,
+    write_contact_sheet,
+)
 from xraytk.data.deid import Hasher, hashed, keep_key, key_path, open_key
 from xraytk.data.entries import entry_of, path_of, rescrubbed
 from xraytk.data.gather import PART, Gathered, write_tables
@@ -34,12 +39,13 @@ from xraytk.data.given import Tables, layout_of, read_tables, unmatched
 from xraytk.data.idmap import IdMap, default_path
 from xraytk.data.journal import Journal, rank
 from xraytk.data.layouts import Layout
+from xraytk.data.listing import Listing
 from xraytk.data.pool import each
 from xraytk.data.remote import is_url
 from xraytk.data.sheet import join_keys
 from xraytk.data.storage import Storage
 from xraytk.data.todo import Todo
-from xraytk.data.unit import METHOD, PICTURES, Job, Options, Outcome, read_one
+from xraytk.data.unit import METHOD, Job, Options, Outcome, read_one
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, remove_leftovers, write_json
 from xraytk.progress import Progress, Silent
@@ -196,7 +202,7 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
         MachineError: If the disk is full or a folder cannot be written.
     """
     began = time.monotonic()
-    place = _place_of(config)
+    place = output_at(config.out or Workspace(config.work).ingest, config.work / "remote")
     out, key_file = place.folder, key_path(config.key)
     _check_source(config, out)
     key, is_new = open_key(config.key, outside=out)
@@ -221,8 +227,9 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
         paths = stack.enter_context(IdMap(default_path(key_file), outside=out))
         for folder in (out, (out / PART).parent):
             remove_leftovers(folder)
-        work = _Run(config, place, key, journal, tables, layout, paths, progress)
-        with _swept(place.storage):
+        listing = _listing(config, place, layout)
+        work = _Run(config, place, key, journal, tables, paths, progress, listing)
+        with swept(place.storage):
             work.read_all()
         result = work.finish(began)
         journal.finish()
@@ -233,32 +240,6 @@ def _check_journal(path: Path, settings: dict[str, Any]) -> None:
     """Refuse an output that is not of these settings, before anything is written."""
     if path.exists() and path.stat().st_size:
         Journal(path, settings).close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """Where results go, and the local folder of journal, lock and tables: one and the same, unless remote."""
-
-    storage: Storage
-    folder: Path
-
-    def finish(self) -> None:
-        """Bring the tables to where the images are, if that is elsewhere."""
-        if self.storage.local is not None:
-            return
-        for path in sorted(self.folder.rglob("*")):
-            name = str(path.relative_to(self.folder))
-            if path.is_file() and not name.startswith((".", "images/", "journal.sqlite")):
-                self.storage.upload(path, name)
-
-
-def _place_of(config: IngestConfig) -> _Output:
-    if config.out is None or not is_url(str(config.out)):
-        folder = Workspace(config.work).ingest if config.out is None else Path(config.out)
-        return _Output(Storage(os.path.abspath(folder)), folder)  # noqa: PTH100, as it is given
-    url = str(config.out).rstrip("/")
-    mark = hashlib.sha256(url.encode()).hexdigest()[:16]
-    return _Output(Storage(url), config.work / "remote" / mark)
 
 
 def _check_source(config: IngestConfig, out: Path) -> None:
@@ -274,37 +255,26 @@ def _check_source(config: IngestConfig, out: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _swept(storage: Storage) -> Iterator[None]:
-    """Leave no temporary image behind, whatever happens."""
-    storage.sweep("images")
-    try:
-        yield
-    finally:
-        storage.sweep("images")
-
-
 @dataclass(frozen=True, slots=True)
 class _Run:
     """All that a run has at hand."""
 
     config: IngestConfig
-    place: _Output
+    place: Output
     key: bytes = field(repr=False)
     journal: Journal
     tables: Tables
-    layout: Layout | None
     paths: IdMap
     progress: Progress
-    piped: list[bytes] = field(default_factory=list, repr=False)
+    listing: Listing = field(repr=False)
 
     def read_all(self) -> None:
         """Bring the journal up to date with the source."""
         config, progress = self.config, self.progress
-        root = hashed(self.key, "root", _root(config))
+        root = hashed(self.key, "root", self.listing.root)
         with Todo(self.journal, self.place.storage, self.tables.mark, with_dicom=config.write_dicom) as todo:
             with progress.task("list", None, "files") as task:
-                todo.fill(root, self._listed, Hasher(self.key, "source"), self._job, task.update)
+                todo.fill(root, self.listing.__iter__, Hasher(self.key, "source"), self._job, task.update)
             self.paths.flush()
             for note in _notes_on_earlier(config, self.journal, todo, self.tables.mark):
                 progress.note(note)
@@ -367,24 +337,6 @@ class _Run:
             if headers > 1 and rescrubbed(texts, people):
                 self.journal.add(entry)
 
-    def _listed(self) -> Iterator[sources.Source]:
-        """All sources."""
-        config, layout = self.config, self.layout
-        work = Workspace(config.work)
-        inputs = (*(getattr(config, name) for name in TABLES), key_path(config.key), self.place.storage.local)
-        leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
-        leave_out += [self.place.folder, default_path(key_path(config.key))]
-        leave_out += [path for path in inputs if path is not None]
-        leave_out += layout.tables if layout else ()
-        endings = layout.endings if layout else ()
-        if config.files_from:
-            given = sources.list_files_from(self._list_again(), leave_out)
-        else:
-            given = sources.list_sources(config.source, leave_out)
-        if not endings:
-            return given
-        return (source for source in given if not source.name.lower().endswith(endings))
-
     def _job(self, name: str, source: sources.Source) -> Job:
         return Job(name, self._everywhere(source), self._patient_of(source))
 
@@ -401,14 +353,6 @@ class _Run:
         number = self.tables.metadata.find(join_keys(source.name, Identity(), self.key))
         return "" if number is None else self.tables.metadata.values[number].patient_hash
 
-    def _list_again(self) -> str | io.BytesIO:
-        """The list of files; standard input is kept, since it is read once only."""
-        if str(self.config.files_from) != "-":
-            return str(self.config.files_from)
-        if not self.piped:
-            self.piped.append(sys.stdin.buffer.read())
-        return io.BytesIO(self.piped[0])
-
     def finish(self, began: float) -> IngestResult:
         """Write the tables, the summary, the card and the contact sheet."""
         config, place, tables = self.config, self.place, self.tables
@@ -417,13 +361,13 @@ class _Run:
             self._scrub_again()
             made = write_tables(self.journal, place.folder, config.split, tables.mark)
             task.update(made.images + made.rejected)
-            images = _images(place.folder)
+            images = short_columns(place.folder)
             if made.images:
-                _write_contact_sheet(sheet, place.storage, images)
+                write_contact_sheet(sheet, place.storage, images)
             else:
                 sheet.unlink(missing_ok=True)
-            _prune(place.storage, images)
-            _prune_thumbnails(place)
+            prune(place.storage, images)
+            prune_thumbnails(place)
         result = IngestResult(
             images=made.images,
             rejected=made.rejected,
@@ -438,7 +382,7 @@ class _Run:
             contact_sheet=sheet,
             seconds=round(time.monotonic() - began, 2),
         )
-        _write_card(place, result, made, _without_dicom(config, images))
+        _write_card(config, place, result, made, of_pictures(images))
         place.finish()
         if config.show_paths:
             self._show_paths()
@@ -484,14 +428,16 @@ def _is_in_memory(config: IngestConfig) -> bool:
     return any(str(place).startswith("memory://") for place in (config.source, config.out))
 
 
-def _root(config: IngestConfig) -> str:
-    """What the names of sources are relative to."""
-    if config.files_from:
-        return str(Path() if str(config.files_from) == "-" else Path(config.files_from).parent.resolve())
-    if is_url(str(config.source)):
-        return str(config.source)
-    source = Path(config.source).resolve()
-    return str(source.parent if source.name.upper() == "DICOMDIR" else source)
+def _listing(config: IngestConfig, place: Output, layout: Layout | None) -> Listing:
+    """The source without what xraytk itself wrote, and without the tables that come with it."""
+    work = Workspace(config.work)
+    inputs = (*(getattr(config, name) for name in TABLES), key_path(config.key), place.storage.local)
+    leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
+    leave_out += [place.folder, default_path(key_path(config.key))]
+    leave_out += [path for path in inputs if path is not None]
+    leave_out += layout.tables if layout else ()
+    endings = layout.endings if layout else ()
+    return Listing(str(config.source or ""), str(config.files_from or ""), leave_out, endings)
 
 
 def _notes_on_earlier(config: IngestConfig, journal: Journal, todo: Todo, mark: str) -> list[str]:
@@ -524,22 +470,9 @@ def _place(job: Job, outcome: Outcome, row: dict[str, Any], storage: Storage, jo
             storage.move(job.target(ending), name)
 
 
-def _images(out: Path) -> pa.Table:
-    """The columns of the manifest that are short; empty when there is none."""
-    columns = ["image_id", "patient_hash", "view", "syntax", "burned_in", "text_boxes", "pixel_view"]
-    if not (out / PART).exists():
-        return manifest.MANIFEST.empty_table().select(columns)
-    return pq.read_table(out / PART, columns=columns)
-
-
-def _without_dicom(config: IngestConfig, images: pa.Table) -> int | None:
-    """Images that were pictures, of which no DICOM file is written; None where none is wanted."""
-    if not config.write_dicom:
-        return None
-    return int(pc.sum(pc.is_in(images["syntax"], pa.array(PICTURES))).as_py() or 0)
-
-
-def _write_card(place: _Output, result: IngestResult, made: Gathered, pictured: int | None) -> None:
+def _write_card(
+    config: IngestConfig, place: Output, result: IngestResult, made: Gathered, pictured: int
+) -> None:
     """Write summary.json and card.html."""
     told = {
         "reports": {
@@ -552,8 +485,8 @@ def _write_card(place: _Output, result: IngestResult, made: Gathered, pictured: 
         "labels": {"matched": result.labels_matched, "unmatched": result.labels_unmatched},
     }
     summary = counts.summarise(place.folder, told)
-    written = None if pictured is None else result.images - pictured
-    summary["dicom"] = {"written": written, "from_pictures": pictured}
+    if config.write_dicom:
+        summary["dicom"] = {"written": result.images - pictured, "from_pictures": pictured}
     write_json(place.folder / "summary.json", summary)
     card.write_card(place.folder, reasons=REASONS, summary=summary, images=place.storage)
 
@@ -581,7 +514,7 @@ def _notes(
             )
     if clashes := made.reasons["uid-clash"]:
         yield f"{clashes:,} images have the SOP Instance UID of another image, and were left out"
-    if found := _without_dicom(config, images):
+    if config.write_dicom and (found := of_pictures(images)):
         yield f"{found:,} images came from pictures (PNG, JPEG, TIFF): no DICOM file is written of them"
     if made.structured:
         yield f"{made.structured:,} images have the text of a structured report of their study"
@@ -599,36 +532,3 @@ def _notes(
     if found := pc.sum(pc.greater(images["text_boxes"], 0)).as_py():
         done = {"blank": "it was blanked", "keep": "it was kept"}[config.burned_in]
         yield f"text was found in the pixels of {found:,} images: {done}"
-
-
-def _write_contact_sheet(path: Path, storage: Storage, images: pa.Table) -> None:
-    """Draw up to 64 images, evenly over the manifest."""
-    places = np.linspace(0, len(images) - 1, min(SHEET_IMAGES, len(images))).round().astype(int)
-    chosen = images.select(["image_id", "view"]).take(places).to_pylist()
-    tiles = [pictures.decode_png(storage.read(manifest.image_path(r["image_id"]))) for r in chosen]
-    captions = [f"{r['image_id']} {r['view']}" for r in chosen]
-    pictures.write_png(path, pictures.montage(tiles, captions))
-
-
-def _prune(storage: Storage, images: pa.Table) -> None:
-    """Remove images of earlier runs that no row of the manifest names any more."""
-    ids = images["image_id"].to_numpy().astype("S16")  # sorted
-    kinds: tuple[Literal["images", "dicom"], ...] = ("images", "dicom")
-    for kind in kinds:
-        for name in storage.names(kind):
-            stem = name.rpartition("/")[2].rpartition(".")[0]
-            if _IMAGE_ID.fullmatch(stem) and name == manifest.image_path(stem, kind):
-                at = np.searchsorted(ids, stem.encode())
-                if at == len(ids) or ids[at] != stem.encode():
-                    storage.remove(name)
-
-
-def _prune_thumbnails(place: _Output) -> None:
-    """Remove thumbnails of files that are no longer refused for what they show."""
-    path = place.folder / "rejected.parquet"
-    table = pq.read_table(path, columns=["source_hash"], filters=[("reason", "=", "not-chest")])
-    kept = set(table["source_hash"].to_pylist())
-    for name in list(place.storage.names("rejected")):
-        stem = name.rpartition("/")[2].rpartition(".")[0]
-        if _IMAGE_ID.fullmatch(stem) and stem not in kept:
-            place.storage.remove(name)
