@@ -155,3 +155,14 @@ def test_a_device_that_is_not_there_is_said(verb: str, tmp_path: Path) -> None:
     done = xraytk(verb, *source, "--device", "cuda", "--work", tmp_path)
     assert done.returncode == 5, done.stderr
     assert "--device cpu" in done.stderr
+
+
+def test_paths_are_shown_on_a_terminal_only(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    made = subprocess.run(
+        [sys.executable, "-m", "xraytk", "ingest", str(tmp_path / "in"), "--show-paths"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert "terminal only" in made.stderr
+    assert str(tmp_path) not in made.stderr

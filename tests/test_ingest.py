@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -559,3 +561,51 @@ def test_real_files_of_all_kinds_have_one_row_each(shared_data: Path, key: Path,
     assert result.images + result.rejected == files
     assert result.images >= 4
     assert "unexpected-error" not in result.reasons
+
+
+def test_piped_names_of_other_folders_are_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate("AB"):
+        (tmp_path / name).mkdir()
+        _dicom(tmp_path / name / "x.dcm", number, sop_uid=f"1.2.3.{number}")
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"x.dcm\n")))
+        config = IngestConfig(files_from="-", out=tmp_path / "out", key=tmp_path / "key", workers=-1)
+        result = ingest.run(config)
+    assert result.images == 2
+
+
+def test_a_damaged_image_is_removed_noted_and_made_again(tmp_path: Path) -> None:
+    _dicom(tmp_path / "in" / "a.dcm", 1)
+    config = IngestConfig(source=tmp_path / "in", out=tmp_path / "out", key=tmp_path / "key", workers=-1)
+    ingest.run(config)
+    (image,) = (tmp_path / "out" / "images").rglob("*.png")
+    whole = image.read_bytes()
+    image.write_bytes(whole[:100])
+    notes = Notes()
+    ingest.run(config, notes)
+    assert any("damaged" in said for said in notes.said)
+    assert not image.exists()
+    ingest.run(config)
+    assert image.read_bytes() == whole
+
+
+def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
+    _dicom(tmp_path / "in" / "a.dcm", 1)
+    out = tmp_path / "new folder"
+    config = IngestConfig(source=tmp_path / "in", out=out.as_uri(), key=tmp_path / "key", workers=-1)
+    assert ingest.run(config).images == 1
+    assert list((out / "images").rglob("*.png"))
+
+
+def test_a_fault_that_is_gone_leaves_no_row(tmp_path: Path) -> None:
+    _dicom(tmp_path / "in" / "a.dcm", 1)
+    broken = tmp_path / "in" / "gone.dcm"
+    broken.symlink_to(tmp_path / "nowhere")
+    config = IngestConfig(source=tmp_path / "in", out=tmp_path / "out", key=tmp_path / "key", workers=-1)
+    assert ingest.run(config).rejected == 1
+    broken.unlink()
+    notes = Notes()
+    assert ingest.run(config, notes).rejected == 0
+    assert not any("no longer" in said for said in notes.said)

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import xraytk
-from xraytk.errors import InterruptedRunError, MachineError, XraytkError
+from xraytk.errors import InterruptedRunError, MachineError, UsageError, XraytkError
 from xraytk.progress import Lines, describe
 from xraytk.records import RESEARCH_NOTICE, as_plain
 
@@ -141,6 +141,12 @@ def _run(
         if show_config:
             print(configs.to_toml(made), end="")
             return
+        if getattr(made, "show_paths", False) and not sys.stderr.isatty():
+            raise UsageError(
+                "--show-paths names files, which may name patients",
+                "it writes to a terminal only, found a file or pipe",
+                "Leave it out; `image_id` and `source_hash` find the file in the map beside the key.",
+            )
         with _Bar() if sys.stderr.isatty() else Lines() as progress:
             result = module.run(made, progress)
         if as_json:

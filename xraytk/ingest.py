@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import pyarrow.compute as pc
 
 from xraytk.data import card, counts, manifest, sources
 from xraytk.data.closing import (
+    SHEET_IMAGES,
     Output,
     of_pictures,
     output_at,
@@ -52,12 +52,10 @@ from xraytk.progress import Progress, Silent
 from xraytk.records import SPLITS, Identity
 
 FORMAT = 1
-SHEET_IMAGES = 64
 MEMORY_GB = 4.0
 """That a worker may take for one file; the largest radiograph needs about 1.5."""
 TABLES = ("reports", "labels", "metadata")
 SETTINGS = ("max_px", "burned_in", "crop", "for_processing", "not_chest", "write_dicom")
-_IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 
 REASONS = {
     **sources.REASONS,
@@ -361,9 +359,9 @@ class _Run:
             self._scrub_again()
             made = write_tables(self.journal, place.folder, config.split, tables.mark)
             task.update(made.images + made.rejected)
-            images = short_columns(place.folder)
+            images, damaged = short_columns(place.folder), 0
             if made.images:
-                write_contact_sheet(sheet, place.storage, images)
+                damaged = write_contact_sheet(sheet, place.storage, images)
             else:
                 sheet.unlink(missing_ok=True)
             prune(place.storage, images)
@@ -392,6 +390,11 @@ class _Run:
                 "no usable radiograph in the source",
                 f"{result.rejected:,} files were refused: {counted}" if counted else "it holds no files",
                 "See rejected.parquet in the output folder." if counted else "Check the path.",
+            )
+        if damaged:
+            self.progress.note(
+                f"{damaged:,} of the {SHEET_IMAGES} images looked at were damaged on disk and were removed; "
+                "run the same command again to make them anew, and look after the disk"
             )
         for note in _notes(config, result, images, made, tables):
             self.progress.note(note)

@@ -12,7 +12,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from xraytk.data.remote import is_url
+from xraytk.data.remote import is_url, without_password
 from xraytk.data.sources import list_files_from, list_sources, read_source
 from xraytk.data.unreadable import UnreadableError
 from xraytk.errors import DataError, MachineError, UsageError
@@ -149,3 +149,15 @@ def test_what_is_a_url_and_what_is_not() -> None:
     assert is_url("s3://a")
     assert is_url("gs://a/b")
     assert not any(map(is_url, ("s3:/a", "/a://b", "a/b", "", "C:\\x")))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://bob:secret@host:1/x", "http://host:1/x"),
+        ("s3://bucket/archive", "s3://bucket/archive"),
+        ("https://host/x?signature=secret", "https://host/x"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +52,8 @@ def output_at(place: str | Path, local: Path) -> Output:
         place: Where images go.
         local: Folder of journals and tables of outputs that are no folder of this machine.
     """
+    if str(place).startswith("file://"):
+        place = Path(url2pathname(urlsplit(str(place)).path))
     if not is_url(str(place)):
         return Output(Storage(os.path.abspath(place)), Path(place))  # noqa: PTH100, as it is given
     url = str(place).rstrip("/")
@@ -79,13 +83,24 @@ def of_pictures(images: pa.Table) -> int:
     return int(pc.sum(pc.is_in(images["syntax"], pa.array(PICTURES))).as_py() or 0)
 
 
-def write_contact_sheet(path: Path, storage: Storage, images: pa.Table) -> None:
-    """Draw up to 64 images, evenly over the manifest."""
+def write_contact_sheet(path: Path, storage: Storage, images: pa.Table) -> int:
+    """Draw up to 64 images, evenly over the manifest.
+
+    Returns:
+        How many of them were damaged; these are removed, and the next run makes them again.
+    """
     places = np.linspace(0, len(images) - 1, min(SHEET_IMAGES, len(images))).round().astype(int)
     chosen = images.select(["image_id", "view"]).take(places).to_pylist()
-    tiles = [pictures.decode_png(storage.read(manifest.image_path(r["image_id"]))) for r in chosen]
-    captions = [f"{r['image_id']} {r['view']}" for r in chosen]
+    tiles, captions = [], []
+    for row in chosen:
+        name = manifest.image_path(row["image_id"])
+        try:
+            tiles.append(pictures.decode_png(storage.read(name)))
+            captions.append(f"{row['image_id']} {row['view']}")
+        except (OSError, ValueError):
+            storage.remove(name)
     pictures.write_png(path, pictures.montage(tiles, captions))
+    return len(chosen) - len(tiles)
 
 
 def prune(storage: Storage, images: pa.Table) -> None:

@@ -154,7 +154,7 @@ class Journal:
             yield from self._base.execute(sql, (len(root) + 2, f"{root}/", f"{root}0"))
 
     def add(self, entry: Entry) -> None:
-        """Add an entry, or replace that of its name; it is on disk when this returns."""
+        """Add an entry, or replace that of its name; a killed process keeps it when this has returned."""
         row = entry.get("row")
         values = (
             entry["name"],

@@ -34,7 +34,7 @@ class Listing:
     def root(self) -> str:
         """What the names of sources are relative to."""
         if self.files_from:
-            return str(Path() if self.files_from == "-" else Path(self.files_from).parent.resolve())
+            return str(Path.cwd() if self.files_from == "-" else Path(self.files_from).parent.resolve())
         if is_url(self.source):
             return self.source
         source = Path(self.source).resolve()

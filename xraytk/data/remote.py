@@ -1,7 +1,7 @@
 """Files behind URLs (s3://, gs://, https://, memory://), through fsspec.
 
 fsspec is imported when the first URL comes; the package behind a protocol is the user's to
-install. No address or key is ever part of an error.
+install. No address of a file, and no key, is ever part of an error.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ class Remote:
 def is_url(path: str) -> bool:
     """Whether a path is a URL."""
     return _URL.match(path) is not None
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown: without what stands before its host, or after its path."""
+    return re.sub(r"^([^:/]+://)[^/@]*@", r"\1", url).partition("?")[0]
 
 
 def list_url(url: str) -> Iterator[Remote]:

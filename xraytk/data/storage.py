@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xraytk.data.remote import file_system, is_url
+from xraytk.data.remote import file_system, is_url, without_password
 from xraytk.errors import MachineError
 from xraytk.files import atomic_write, explain_os_errors, remove_leftovers
 
@@ -131,7 +131,7 @@ class _Explained:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError):
             raise MachineError(
-                f"the storage {self._url} cannot be written or read",
+                f"the storage {without_password(self._url)} cannot be written or read",
                 type(error).__name__,
                 "Check address, rights and space, then run the same command again.",
             ) from None

@@ -28,7 +28,7 @@ WORTH_ANOTHER_TRY = {
 }
 _AT_ONCE = 1000
 T = TypeVar("T")
-_Rows = tuple[Sequence[str], Sequence[tuple[int, str]], NDArray[np.bool_]]
+_Rows = tuple[Sequence[str], Sequence[tuple[int, str]], NDArray[np.bool_], NDArray[np.bool_]]
 _IMAGE = re.compile(r"(?:images|dicom)/([0-9a-f]{2})/\1[0-9a-f]{14}\.(?:png|dcm)")
 
 
@@ -109,6 +109,9 @@ class Todo:
             self.known += int(known.sum())
             self.listed += len(some)
             tell(self.listed)
+        gone = [f"{root}/{digits}" for digits in finished.unseen_faults()]
+        self._forget(gone)  # a folder that could not be read, and can be now
+        self.earlier -= len(gone)
         if self._hides:
             for source in list_sources():
                 name = f"{root}/{hash_of(source.name)}"
@@ -124,13 +127,14 @@ class Todo:
         for some in _in_batches(self._journal.of_root(root)):
             hashes, sizes, stamps, reasons, marks, image_ids = zip(*some, strict=True)
             made = np.array([image_id is not None for image_id in image_ids])
-            done = np.array([reason not in WORTH_ANOTHER_TRY for reason in reasons])
+            faulty = np.array([reason in WORTH_ANOTHER_TRY for reason in reasons])
+            done = ~faulty
             if self._mark:  # without a table, earlier ones still count
                 done &= ~made | np.array([mark == self._mark for mark in marks])
             wanted = _numbers(list(filter(None, image_ids)))
             for there in images:
                 done[made] &= _find(wanted, there)[1]
-            yield hashes, list(zip(sizes, stamps, strict=True)), done
+            yield hashes, list(zip(sizes, stamps, strict=True)), done, faulty
 
     def _add(self, job: Job) -> None:
         self._base.execute("INSERT INTO jobs(job) VALUES (?)", (pickle.dumps(job, -1),))
@@ -155,16 +159,17 @@ class Todo:
 
 
 class _Finished:
-    """What is known of the files of a root, in 17 bytes each.
+    """What is known of the files of a root, in 18 bytes each.
 
     Args:
-        rows: In parts: source hashes, in order; sizes and stamps; whether they are done for good.
+        rows: In parts: source hashes, in order; sizes and stamps; whether they are done for good;
+            whether they are worth another try.
     """
 
     def __init__(self, rows: Iterable[_Rows]) -> None:
-        parts = [(_numbers(hashes), _prints(states), done) for hashes, states, done in rows]
-        parts = parts or [(_numbers([]), _prints([]), np.zeros(0, bool))]
-        self._ids, self._prints, self._done = (np.concatenate(part) for part in zip(*parts, strict=True))
+        parts = [(_numbers(hashes), _prints(states), *flags) for hashes, states, *flags in rows]
+        parts = parts or [(_numbers([]), _prints([]), np.zeros(0, bool), np.zeros(0, bool))]
+        self._ids, self._prints, self._done, self._unseen = map(np.concatenate, zip(*parts, strict=True))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -176,7 +181,12 @@ class _Finished:
         at, known = _find(_numbers(hashes), self._ids)
         fits = known.copy()
         fits[known] = self._done[at[known]] & (self._prints[at[known]] == _prints(states)[known])
+        self._unseen[at[known]] = False
         return known, fits
+
+    def unseen_faults(self) -> list[str]:
+        """Source hashes of what was worth another try, and was not found again."""
+        return [f"{number:016x}" for number in self._ids[self._unseen].tolist()]
 
 
 def _numbers(digits: Sequence[str]) -> NDArray[np.uint64]:

@@ -38,7 +38,8 @@ _STOP = (
     "discharged being fleischner criteria society guidelines protocol version speech recognition software "
     "voice dragon powerscribe picc swan ganz dobhoff hickman foley jackson pratt salem kerley hampton "
     "ghon january february march april june july august september october november december monday "
-    "tuesday wednesday thursday friday saturday sunday"
+    "tuesday wednesday thursday friday saturday sunday cardiothoracic vascular seldinger marfan syndrome "
+    "disease sign positioned position rotated fluid degrees bank"
 )
 NO_NAME = frozenset(_STOP.split())
 """Words that are capitalised in reports and are no names; some are, and are then missed."""
