@@ -1,14 +1,19 @@
-"""How well the classical lung contour agrees with human outlines.
+"""How well lung contours agree with human outlines, and whether they know when they do not.
 
-    python benchmarks/contour.py [--quick] [--json] [--data DIR] [--worst FILE.png]
+    python benchmarks/contour.py [--quick] [--json] [--data DIR] [--model FILE] [--pictures DIR]
 
-DIR holds the public sets named in `SETS`, each with images, lung masks and a manifest.csv. Each
-image is enlarged to 1280 pixels on its long side, in its native aspect ratio, as ingest would
-hand it over. The peer is the mean shape: the analytic thorax laid over the image unfitted.
+DIR holds the public sets of `contour_train.SHARES` and `UNMARKED`, each with images and a
+manifest.csv; scored are the patients that training did not see. Each image is enlarged to 1280
+pixels on its long side, in its native aspect ratio, as ingest would hand it over. In one run:
 
-Two conventions of outlining: V7 masks (adults, children) include the lung behind the heart, as
-the contour does; the Shenzhen masks leave most of it out, which costs a perfect whole-lung
-contour several points of Dice there.
+- net: `xraytk.tasks.lungs`, the answer of the lung net, in the set's own convention;
+- shipped: what `xraytk mask` writes, that is with the fitted atlas where the net is not sure;
+- classical: the analytic thorax fitted to the image (`xraytk.data.classical`);
+- atlas: the mean of human outlines, the same for every image.
+
+V7 outlines (adults, children) are of whole lungs, those of Shenzhen of clear ones; classical and
+atlas know whole lungs only, so Shenzhen is harsh on them. "assd" is the average symmetric surface
+distance over the height of the lungs. With --pictures: the worst images, and Dice by confidence.
 """
 
 from __future__ import annotations
@@ -17,7 +22,6 @@ import argparse
 import csv
 import json
 import platform
-import random
 import sys
 import time
 from pathlib import Path
@@ -25,34 +29,34 @@ from typing import Any
 
 import cv2
 import numpy as np
+from contour_train import FREE, SHARES, in_fifth, rows_of
 from numpy.typing import NDArray
 
-from xraytk.data import contour, pictures, thorax
+from xraytk.data import classical, contour, pictures, thoracic
+from xraytk.models.lungs import LungModel, load_model, lung_model
+from xraytk.tasks import lungs
 
 DATA = Path(__file__).parents[1] / "../shared/data"
-SETS = {  # folder: what it is
-    "seg": "adults, V7",
-    "tb_shenzhen_lung": "adults, Shenzhen",
-    "cls_pediatric_pneumonia": "children, V7",
-}
-UNMARKED = {  # no human outline: only how many are flagged or failed
+UNMARKED = {  # no human outline: only what is said of them
     "cls_nih": "adults, NIH",
-    "covid_hannover": "adults, Hannover",
     "kermany_native_aspect": "children",
     "negatives_non_chest": "no chest at all",
 }
-TUNED_ON = 100
-"""Of each set, this many were looked at while the method was made; they are left out here."""
 LONG_SIDE = 1280
-MOST, QUICK = 400, 60
+MOST, QUICK = 400, 40
+SURE_FROM = (0.0, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97)
+Mask = NDArray[np.bool_]
 
 
-def rows_of(folder: Path, count: int, *, marked: bool) -> list[dict[str, str]]:
-    """A fixed sample of a set, without what the method was tuned on."""
-    with (folder / "manifest.csv").open(encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if not marked or row["lung_mask"]]
-    random.Random(1).shuffle(rows)
-    return rows[TUNED_ON if marked else 0 :][:count]
+def kept_out(data: Path, name: str) -> list[dict[str, str]]:
+    """Rows of patients that training did not see; see `contour_train.labelled`."""
+    rows = [row for row in rows_of(data / name) if row["lung_mask"]]
+    if name == "seg":
+        free = {row["patient"] for row in rows if row["image_license"].strip() in FREE}
+        return [row for row in rows if row["patient"] not in free]
+    if name == "cls_pediatric_pneumonia":
+        return [row for row in rows if row["split"] == "val"]
+    return [row for row in rows if in_fifth(row["image"])]
 
 
 def read(path: Path, native_size: str | None) -> NDArray[np.uint8]:
@@ -63,59 +67,181 @@ def read(path: Path, native_size: str | None) -> NDArray[np.uint8]:
     return cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
 
 
-def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+def dice(a: Mask, b: Mask) -> float:
     """Overlap of two masks, 0 to 1."""
     return 2 * float((a & b).sum()) / max(float(a.sum() + b.sum()), 1.0)
 
 
-def mean_shape(height: int, width: int) -> NDArray[np.bool_]:
-    """The unfitted thorax as a mask."""
-    lungs = thorax.outlines(thorax.MEAN[None], width, height)[0]
-    return contour.rasterise([{"x": p[:, 0], "y": p[:, 1]} for p in lungs], height, width)
+def surface_distance(a: Mask, b: Mask) -> float:
+    """Average symmetric surface distance, over the height of the second mask; 1 if one is empty."""
+    if not a.any() or not b.any():
+        return 1.0
+    small = [
+        cv2.resize(m.astype(np.uint8), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for m in (a, b)
+    ]
+    edges = [m - cv2.erode(m, np.ones((3, 3), np.uint8)) for m in small]
+    far = [cv2.distanceTransform(1 - e, cv2.DIST_L2, 5) for e in edges]
+    total = far[1][edges[0] > 0].sum() + far[0][edges[1] > 0].sum()
+    rows = np.flatnonzero(small[1].any(1))
+    return float(total / (edges[0].sum() + edges[1].sum()) / (rows[-1] - rows[0] + 1))
 
 
-def measure(folder: Path, count: int, *, marked: bool, worst: list[tuple[float, Any]]) -> dict[str, Any]:
-    """One row of the table."""
-    ours, peer, covered, flagged, status, times = [], [], [], [], [], []
-    for row in rows_of(folder, count, marked=marked):
-        size = row.get("native_size") if folder.name == "cls_pediatric_pneumonia" else None
-        image = read(folder / row["image"], size).astype(np.uint16) * 257
-        began = time.perf_counter()
-        found = contour.find_lungs(image)
-        times.append(time.perf_counter() - began)
+def of_atlas(model: LungModel, height: int, width: int) -> Mask:
+    """The mean outline, letterboxed back into an image."""
+    side = max(height, width)
+    square = cv2.resize(model.atlas.numpy(), (side, side), interpolation=cv2.INTER_LINEAR) > 0.5
+    top, left = (side - height) // 2, (side - width) // 2
+    return square[top : top + height, left : left + width]
+
+
+class Scores:
+    """Dice and surface distance of one way of outlining, image by image."""
+
+    def __init__(self) -> None:
+        self.dice: list[float] = []
+        self.assd: list[float] = []
+
+    def add(self, found: Mask, truth: Mask) -> None:
+        """Compare one image."""
+        self.dice.append(dice(found, truth))
+        self.assd.append(surface_distance(found, truth))
+
+    def row(self) -> dict[str, float]:
+        """Mean, a bootstrap interval of it, 5th percentile, and mean surface distance."""
+        values, rng = np.array(self.dice), np.random.default_rng(0)
+        means = rng.choice(values, (1000, len(values))).mean(1)
+        low, high = np.percentile(means, [2.5, 97.5])
+        return {
+            "dice": round(float(values.mean()), 4),
+            "from": round(float(low), 4),
+            "to": round(float(high), 4),
+            "p05": round(float(np.percentile(values, 5)), 4),
+            "assd": round(float(np.mean(self.assd)), 4),
+        }
+
+
+def measure(
+    data: Path, name: str, most: int, model: LungModel, seen: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows of the table for a set with human outlines; every image goes into ``seen``."""
+    rows = kept_out(data, name)
+    rows = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))[:most]]
+    ways = {way: Scores() for way in ("net", "shipped", "classical", "atlas")}
+    status: list[str] = []
+    for row in rows:
+        size = row.get("native_size") if name == "cls_pediatric_pneumonia" else None
+        image, truth = (
+            read(data / name / row["image"], size),
+            read(data / name / row["lung_mask"], size) > 127,
+        )
+        found = lungs.find(image.astype(np.uint16) * 257, model)
+        whole, clear, sure = lungs.ask(image, model)
+        net = contour.rasterise(clear if name == "tb_shenzhen_lung" else whole, *truth.shape)
+        is_net = found.source == "net"
+        shipped = net if is_net else contour.rasterise(found.polygons, *truth.shape)
+        ways["net"].add(net, truth)
+        ways["shipped"].add(shipped, truth)
+        ways["classical"].add(contour.rasterise(classical.find_lungs(image).polygons, *truth.shape), truth)
+        ways["atlas"].add(of_atlas(model, *truth.shape), truth)
         status.append(found.status)
-        if marked:
-            truth = read(folder / row["lung_mask"], size) > 127
-            mask = contour.rasterise(found.polygons, *truth.shape)
-            ours.append(dice(mask, truth))
-            covered.append((mask & truth).sum() / max(truth.sum(), 1))
-            peer.append(dice(mean_shape(*truth.shape), truth))
-            flagged.append(found.status != "ok")
-            worst.append((ours[-1], (image, truth, found)))
-            worst.sort(key=lambda item: item[0])
-            del worst[24:]
-    out: dict[str, Any] = {"images": len(status), "ms": round(1000 * float(np.median(times)), 1)}
-    out |= {f"{name}_share": round(status.count(name) / len(status), 3) for name in ("flagged", "failed")}
-    if marked:
-        d, low = np.array(ours), np.array(flagged)
-        out |= {"dice": d.mean(), "dice_median": np.median(d), "dice_p05": np.percentile(d, 5)}
-        out |= {"covered": np.mean(covered)}
-        out |= {"mean_shape_dice": np.mean(peer), "dice_ok": d[~low].mean() if (~low).any() else None}
-        out |= {"dice_flagged": d[low].mean() if low.any() else None}
-    return {k: round(float(v), 4) if isinstance(v, np.floating) else v for k, v in out.items()}
+        seen.append({"set": name, "image": image, "truth": truth, "found": found, "sure": sure, "net": whole,
+                     "dice": ways["net"].dice[-1], "row": row})  # fmt: skip
+    flagged = {
+        "images": len(rows),
+        **{f"{s}": status.count(s) for s in ("ok", "flagged", "failed", "skipped")},
+    }
+    return [{"set": name, "way": way, **scores.row(), **flagged} for way, scores in ways.items()]
 
 
-def draw(worst: list[tuple[float, Any]], path: Path) -> None:
-    """The lowest overlaps: human outline green, ours red."""
-    tiles = []
-    for _, (image, truth, found) in worst:
-        tile = pictures.draw_polygons(image, contour.trace(truth))
-        for polygon in found.polygons:
-            points = np.stack([polygon["x"], polygon["y"]], 1).round().astype(np.int32)
-            cv2.polylines(tile, [points], True, pictures.FLAG_BGR, 3)
-        tiles.append(tile)
-    captions = [f"{value:.2f} {found.status} {found.reason}" for value, (_, _, found) in worst]
-    pictures.write_png(path, pictures.montage(tiles, captions, columns=6, tile_px=280))
+def unmarked(data: Path, name: str, most: int, model: LungModel) -> dict[str, Any]:
+    """What is said of a set without outlines, and how long it takes."""
+    rows = rows_of(data / name)[:most]
+    said, times = [], []
+    for row in rows:
+        image = read(data / name / row["image"], None).astype(np.uint16) * 257
+        began = time.perf_counter()
+        found = lungs.find(image, model)
+        times.append(time.perf_counter() - began)
+        said.append(f"{found.status} {found.reason}".strip())
+    counts = {key: said.count(key) for key in sorted(set(said))}
+    return {"set": name, "images": len(rows), **counts, "ms": round(1000 * float(np.median(times)))}
+
+
+def by_confidence(seen: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the images at least so sure: how many, their mean Dice, and the share below 0.9."""
+    whole = [s for s in seen if s["set"] != "tb_shenzhen_lung"]
+    out = []
+    for least in SURE_FROM:
+        values = np.array([s["dice"] for s in whole if s["sure"] >= least])
+        if len(values):
+            out.append(
+                {
+                    "sure_from": least,
+                    "share": round(len(values) / len(whole), 3),
+                    "dice": round(float(values.mean()), 4),
+                    "below_0.9": round(float((values < 0.9).mean()), 4),
+                }
+            )
+    return out
+
+
+def heart_ratio(data: Path, model: LungModel) -> dict[str, Any]:
+    """Error of the cardiothoracic ratio with the net's lungs, human hearts in both."""
+    folder, errors = data / "seg_lr_heart", []
+    if not (folder / "manifest.csv").exists():
+        return {}
+    with (folder / "manifest.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        image = read(folder / row["image"], None)
+        right, left, heart = (read(folder / row[c], None) > 127 for c in ("right_lung", "left_lung", "heart"))
+        human = [
+            {**max(contour.trace(m), key=lambda p: len(p["x"])), "name": n}
+            for n, m in zip((*contour.LUNGS, "heart"), (right, left, heart), strict=True)
+            if m.any()
+        ]
+        whole, _, _ = lungs.ask(image, model)
+        if len(human) == 3:
+            values = [thoracic.cardiothoracic_ratio(p, human[2]) for p in (human[:2], whole)]
+            if None not in values:
+                errors.append(values[1] - values[0])
+    e = np.array(errors)
+    return {
+        "images": len(e),
+        "mean_error": round(float(e.mean()), 4),
+        "mean_absolute": round(float(abs(e).mean()), 4),
+        "p95_absolute": round(float(np.percentile(abs(e), 95)), 4),
+    }
+
+
+def draw(seen: list[dict[str, Any]], folder: Path) -> None:
+    """The lowest overlaps of each set (human outline green, ours red), and Dice against confidence."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SHARES:
+        some = sorted((s for s in seen if s["set"] == name), key=lambda s: s["dice"])[:24]
+        if not some:
+            continue
+        tiles = []
+        for s in some:
+            tile = pictures.draw_polygons(s["image"], contour.trace(s["truth"]))
+            tile = pictures.draw_polygons(tile, s["net"], pictures.FLAG_BGR)
+            if s["found"].source == "atlas":
+                tile = pictures.draw_polygons(tile, s["found"].polygons, pictures.CLEAR_BGR)
+            tiles.append(tile)
+        captions = [f"{s['dice']:.3f} sure {s['sure']:.2f} {s['found'].reason}" for s in some]
+        pictures.write_png(
+            folder / f"worst-{name}.png", pictures.montage(tiles, captions, columns=6, tile_px=300)
+        )
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
+    for name in SHARES:
+        some = [s for s in seen if s["set"] == name and name != "tb_shenzhen_lung"]
+        axes.plot([s["sure"] for s in some], [s["dice"] for s in some], ".", ms=4, label=name)
+    axes.plot([0.5, 1], [0.5, 1], "k:", lw=1)
+    axes.set(xlabel="confidence", ylabel="Dice with a human outline", xlim=(0.5, 1), ylim=(0.5, 1))
+    axes.legend()
+    figure.savefig(folder / "confidence.png", dpi=120)
 
 
 def main() -> int:
@@ -124,23 +250,42 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} images a set instead of {MOST}")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the sets")
-    parser.add_argument("--worst", type=Path, help="write the 24 lowest overlaps to this PNG")
+    parser.add_argument("--model", type=Path, help="another lung model")
+    parser.add_argument("--pictures", type=Path, help="write galleries and the curve to this folder")
     args = parser.parse_args()
-    present = [name for name in (*SETS, *UNMARKED) if (args.data / name / "manifest.csv").exists()]
+    present = [name for name in (*SHARES, *UNMARKED) if (args.data / name / "manifest.csv").exists()]
     if not present:
-        print(f"no set found in {args.data}; give the folder that holds {', '.join(SETS)} with --data")
+        print(f"no set found in {args.data}; give the folder that holds {', '.join(SHARES)} with --data")
         return 3
     cv2.setNumThreads(1)
-    count, worst, rows = QUICK if args.quick else MOST, [], []
+    model = load_model(args.model) if args.model else lung_model()
+    most, seen, rows = QUICK if args.quick else MOST, [], []
     for name in present:
-        case = {"case": name, "what": SETS.get(name) or UNMARKED[name]}
-        rows.append(case | measure(args.data / name, count, marked=name in SETS, worst=worst))
+        made = (
+            measure(args.data, name, most, model, seen)
+            if name in SHARES
+            else [unmarked(args.data, name, most, model)]
+        )
+        rows += made
         if not args.json:
-            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    if args.worst:
-        draw(worst, args.worst)
+            for row in made:
+                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    curve, ratio = by_confidence(seen), heart_ratio(args.data, model)
+    if args.pictures:
+        draw(seen, args.pictures)
     if args.json:
-        print(json.dumps({"machine": f"{platform.machine()}, 1 thread", "rows": rows}))
+        print(
+            json.dumps(
+                {
+                    "machine": f"{platform.machine()}, 1 thread",
+                    "rows": rows,
+                    "confidence": curve,
+                    "ratio": ratio,
+                }
+            )
+        )
+    else:
+        print(*(json.dumps(row) for row in curve), f"cardiothoracic ratio {json.dumps(ratio)}", sep="\n")
     return 0
 
 

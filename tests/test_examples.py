@@ -54,3 +54,9 @@ def test_public_pictures_walk_the_road(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "work" / "runs" / "classify" / "metrics.json").exists()
+
+
+def test_masking_policies_are_drawn(tmp_path: Path) -> None:
+    done = shell(sys.executable, EXAMPLES / "masking_policies.py", "policies.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(tmp_path / "policies.png")).shape[1] > 1000

@@ -12,12 +12,24 @@ import pyarrow as pa
 import pytest
 
 from xraytk import mask
-from xraytk.data import contour, manifest, pictures
+from xraytk.data import contour, corrections, manifest, pictures
+from xraytk.data.corrections import Correction
 from xraytk.data.phantoms.phantom import make_phantom
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.mask import MaskConfig
 from xraytk.progress import Silent, Task
 from xraytk.records import as_plain
+
+
+class Notes(Silent):
+    """Keeps what was noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
 
 VIEWS = ("PA", "AP", "UNKNOWN", "LATERAL", "PA", "PA")
 
@@ -61,7 +73,7 @@ def test_every_image_gets_a_row_in_order_of_id(work: Path) -> None:
     assert [r["image_id"] for r in rows] == [f"{i:02x}" * 8 for i in range(6)]
     assert [r["status"] for r in rows] == ["ok", "ok", "ok", "skipped", "ok", "failed"]
     assert (result.ok, result.flagged, result.failed, result.skipped) == (4, 0, 1, 1)
-    assert result.reasons == {"no-lungs": 1, "not-frontal": 1}
+    assert result.reasons == {"not-chest": 1, "not-frontal": 1}
 
 
 def test_a_row_holds_polygons_and_their_shares(work: Path) -> None:
@@ -78,7 +90,7 @@ def test_a_row_holds_polygons_and_their_shares(work: Path) -> None:
 def test_a_failed_image_has_a_row_without_polygons(work: Path) -> None:
     mask.run(MaskConfig(work=work))
     row = contours(work)[-1]
-    assert (row["status"], row["reason"]) == ("failed", "no-lungs")
+    assert (row["status"], row["reason"]) == ("failed", "not-chest")
     assert (row["polygons"], row["lung_share"], row["lung_area_share"]) == ([], [], 0.0)
 
 
@@ -111,7 +123,7 @@ def test_a_missing_and_a_broken_image_become_rows_and_are_tried_again(work: Path
     paths[0].unlink()
     paths[1].write_bytes(whole[1][:500])
     result = mask.run(MaskConfig(work=work))
-    assert result.reasons == {"image-broken": 1, "image-missing": 1, "no-lungs": 1, "not-frontal": 1}
+    assert result.reasons == {"image-broken": 1, "image-missing": 1, "not-chest": 1, "not-frontal": 1}
     for path, data in zip(paths, whole, strict=False):
         path.write_bytes(data)
     result = mask.run(MaskConfig(work=work))
@@ -205,3 +217,42 @@ def test_the_table_has_the_schema_of_the_format(work: Path) -> None:
     found = pa.parquet.read_schema(work / "masks" / "contours.parquet")
     assert found.equals(manifest.CONTOURS)
     assert found.metadata[b"xraytk.format"] == b"1"
+
+
+def test_what_a_person_said_wins_and_can_be_taken_back(work: Path) -> None:
+    mask.run(MaskConfig(work=work))
+    before, folder = contours(work), work / "masks" / "corrections"
+    sizes = [{"width": row["width"], "height": row["height"]} for row in before]
+    box = {"name": "right_lung", "x": [10.0, 99.0, 99.0, 10.0], "y": [20.0, 20.0, 159.0, 159.0]}
+    heart = {"name": "heart", "x": [50.0, 120.0, 120.0, 50.0], "y": [80.0, 80.0, 140.0, 140.0]}
+    corrections.save(folder, Correction(before[0]["image_id"], "drawn", **sizes[0], polygons=(box, heart)))
+    corrections.save(folder, Correction(before[1]["image_id"], "rejected", **sizes[1]))
+    other = tuple({**polygon, "x": [v + 1 for v in polygon["x"]]} for polygon in before[4]["polygons"])
+    corrections.save(folder, Correction(before[4]["image_id"], "accepted", **sizes[4], polygons=other))
+    mask.run(MaskConfig(work=work))
+    drawn, rejected, *_, accepted, _ = contours(work)
+    assert (drawn["status"], drawn["source"], drawn["checked"]) == ("ok", "person", "drawn")
+    assert drawn["polygons"][0] == box
+    assert drawn["polygons"][1] == before[0]["polygons"][1]  # the lung that was left as it was
+    left = max(drawn["polygons"][1]["x"])
+    assert drawn["cardiothoracic_ratio"] == pytest.approx(70 / (left - 10))
+    assert drawn["right_area_px"] == pytest.approx(89 * 139)
+    assert (rejected["status"], rejected["reason"], rejected["polygons"]) == ("failed", "rejected", [])
+    assert (accepted["status"], accepted["source"], accepted["checked"]) == ("ok", "net", "accepted")
+    assert accepted["polygons"] == list(other), "as they were when they were accepted"
+    for path in folder.iterdir():
+        path.unlink()
+    mask.run(MaskConfig(work=work))
+    assert contours(work) == before
+
+
+def test_a_correction_that_does_not_fit_is_left_out_and_noted(work: Path) -> None:
+    mask.run(MaskConfig(work=work))
+    before, folder = contours(work), work / "masks" / "corrections"
+    corrections.save(folder, Correction(before[0]["image_id"], "rejected", 5, 5))
+    (folder / f"{before[1]['image_id']}.json").write_text("{")
+    (folder / "0123456789abcdef.json").write_text("{}")  # of an image that is gone
+    notes = Notes()
+    mask.run(MaskConfig(work=work), notes)
+    assert contours(work) == before
+    assert len(notes.notes) == 2

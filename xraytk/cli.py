@@ -345,6 +345,42 @@ def mask(
         Path | None, typer.Argument(help="An ingest folder; the workspace's by default.")
     ] = None,
     overlays: Annotated[int | None, typer.Option(min=0, help="How many overlay pictures to write.")] = None,
+    review: Annotated[
+        bool | None,
+        typer.Option(
+            "--review", help="Look at the contours on a local web page, worst first, and mend them."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Of that page, on this machine only; over ssh forward it: ssh -L PORT:127.0.0.1:PORT HOST."
+        ),
+    ] = None,
+    browser: Annotated[
+        bool | None, typer.Option("--browser/--no-browser", help="Open that page in a browser, or not.")
+    ] = None,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--import",
+            help="Contours of LabelMe, COCO, CVAT, PNG masks, DICOM SEG or our table; file or folder. "
+            "Repeatable.",
+        ),
+    ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(help="Only write the contours to --out: labelme, coco, cvat, png, seg or table."),
+    ] = None,
+    label_map: Annotated[
+        Path | None, typer.Option(help='JSON of imported labels: {"their label": "right_lung"}.')
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Key of the ingest, to find images by their sources' names.")
+    ] = None,
+    show_paths: Annotated[
+        bool | None, typer.Option("--show-paths", help="Name refused imports, on this terminal only.")
+    ] = None,
     workers: Workers = None,
     work: Work = None,
     out: Out = None,

@@ -139,3 +139,10 @@ def test_adding_the_same_ids_run_after_run_does_not_make_it_grow(tmp_path: Path)
     with IdMap(tmp_path / "map") as found:
         assert len(found) == 1500
         assert found.path_of(f"{7:016x}") == "/archive/11/00000007"
+
+
+def test_all_ids_are_listed_with_their_last_path(tmp_path: Path) -> None:
+    with IdMap(tmp_path / "key.paths") as paths:
+        for name, path in (("a", "/1"), ("b", "/2"), ("a", "/3")):
+            paths.add(name, path)
+        assert sorted(paths.items()) == [("a", "/3"), ("b", "/2")]

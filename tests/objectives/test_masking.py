@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from xraytk.objectives.masking import (
+    atlas,
     draw,
+    ellipse,
     hidden_patches,
     paper_rectangle,
     released_rectangle,
@@ -134,3 +136,22 @@ def test_images_with_larger_lungs_show_more_of_them() -> None:
         2,
         10,
     ]  # K = (54 + 40) / 2 = 47; floor(3 * 47 / 54); its own 10
+
+
+@pytest.mark.parametrize("grid", [4, 14, 20, 40])
+def test_the_ellipse_is_centred_and_as_large_as_the_rectangle(grid: int) -> None:
+    share = ellipse(grid).view(grid, grid)
+    torch.testing.assert_close(share, share.flip(0))
+    torch.testing.assert_close(share, share.flip(1))
+    assert float(share.mean()) == pytest.approx(0.5 * 0.625, rel=0.01)
+    assert int(share[grid // 2].count_nonzero()) >= int(share[:, grid // 2].count_nonzero())
+
+
+@pytest.mark.parametrize("grid", [7, 14, 20, 80])
+def test_the_atlas_is_two_lungs_beside_the_middle(grid: int) -> None:
+    share = atlas(grid).view(grid, grid)
+    assert float(share.min()) >= 0
+    assert float(share.max()) <= 1
+    middle, quarter = share[grid // 2, grid // 2], share[grid // 2, grid // 4]
+    assert float(quarter) > 0.5 > float(middle)
+    assert float(share[0].max()) < 0.2

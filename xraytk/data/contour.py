@@ -1,173 +1,31 @@
-"""Lung contours by classical means, and what is made of them: masks and shares per patch.
+"""Lung contours: polygons of a net's answer or of a mask, filled masks, and shares per patch.
 
-Lungs are found in five steps: trim the collimated border, normalise the grey values locally,
-lay an analytic thorax over the image (`thorax`), move its outline to the edges nearby
-(`boundary`), and check the result. What fails a check is flagged with a reason, not hidden.
-
-A lung is whole: the part behind the heart belongs to it, as in the V7 masks; masks in the
-tradition of JSRT and Montgomery leave it out. Pixel coordinates have their integers at pixel
-centres. "right_lung" is the patient's, on the image's left.
+Two conventions of outlining: a whole lung includes what lies behind the heart, as in the V7
+outlines; a clear lung leaves out what heart and mediastinum cover, as in those of JSRT, Montgomery
+and Shenzhen. Masking takes whole lungs: that is where the chest's findings are, retrocardiac ones
+too. Pixel coordinates have their integers at pixel centres. "right_lung" is the patient's, on the
+image's left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytk.data import boundary, thorax
 from xraytk.data.augment import letterbox_box
 from xraytk.errors import DataError
 
-METHOD = "thorax-2"
-"""Name of the method; a change of its results changes the name."""
+LUNGS = ("right_lung", "left_lung")
+CLEAR = ("right_clear", "left_clear")
 
-NAMES = ("right_lung", "left_lung")
-FAILED = ("too-small", "blank", "no-lungs")
-FLAGGED = (
-    "poor-fit",
-    "faint-edges",
-    "one-lung",
-    "small-area",
-    "large-area",
-    "asymmetric",
-    "off-centre",
-    "touches-border",
-)
-"""Reasons, the first that holds is given."""
-
-_WORK_PX = 192
-_SMALLEST_PX = 48
+_TRACE_PX = 640  # long side on which a net's answer is traced
 
 Polygon = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class LungContour:
-    """What was found in one image.
-
-    Args:
-        polygons: Each with "name", "x" and "y", closed, in pixels of the image; empty when
-            the lungs were not found.
-        status: "ok", "flagged" (a person should look at it) or "failed" (no polygons).
-        reason: One of `FLAGGED` or `FAILED`; "" when ok.
-        facts: The numbers that were checked.
-    """
-
-    polygons: tuple[Polygon, ...]
-    status: Literal["ok", "flagged", "failed"]
-    reason: str
-    facts: dict[str, float] = field(default_factory=dict)
-
-
-def find_lungs(image: NDArray[Any]) -> LungContour:
-    """Find both lungs in a frontal chest radiograph.
-
-    Args:
-        image: (H, W) uint8 or uint16, air dark.
-
-    Returns:
-        Two polygons, or none; the same for the same image.
-
-    Raises:
-        DataError: If the image is not (H, W) uint8 or uint16.
-
-    Source:
-        Ours; see the module, `thorax` and `boundary`.
-    """
-    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            "lungs are looked for in grey images only",
-            f"found shape {image.shape} of {image.dtype}, wanted (H, W) of uint8 or uint16",
-        )
-    height, width = image.shape
-    if min(height, width) < _SMALLEST_PX:
-        return LungContour((), "failed", "too-small")
-    _, _, new_height, new_width = letterbox_box(height, width, _WORK_PX)
-    small = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA)
-    y0, y1, x0, x1 = content_box(small)
-    content = small[y0:y1, x0:x1]
-    if content.max() == content.min():
-        return LungContour((), "failed", "blank")
-    grey = thorax.normalise(content)
-    fit = thorax.fit(thorax.blur(grey, 2.0))
-    lungs, contrast = boundary.settle(thorax.blur(grey, 1.0), fit)
-    scale = np.array([width / new_width, height / new_height])
-    lungs = (lungs + np.array([x0, y0]) + 0.5) * scale - 0.5
-    facts = _facts(lungs, fit, contrast, height, width)
-    status, reason = _judge(facts)
-    if status == "failed":
-        return LungContour((), "failed", reason, facts)
-    inside = np.clip(lungs, 0, [width - 1, height - 1]).round(1)
-    polygons = tuple(
-        {"name": name, "x": points[:, 0].tolist(), "y": points[:, 1].tolist()}
-        for name, points in zip(NAMES, inside, strict=True)
-    )
-    return LungContour(polygons, status, reason, facts)
-
-
-def content_box(image: NDArray[Any]) -> tuple[int, int, int, int]:
-    """Trim borders that are dark or even: collimation, film edges, padding.
-
-    Args:
-        image: (H, W), air dark.
-
-    Returns:
-        (top, bottom, left, right), bottom and right not included. The whole image where less
-        than a third of it would be left.
-    """
-    low, high = np.percentile(image, [1, 99.5])
-    grey = (image.astype(np.float32) - low) / max(float(high - low), 1e-6)
-    ends = []
-    for axis in (1, 0):
-        busy = np.flatnonzero((grey.max(axis) >= 0.12) & (np.ptp(grey, axis) >= 0.03))
-        side = grey.shape[1 - axis]
-        ends += [int(busy[0]), int(busy[-1]) + 1] if len(busy) >= side / 3 else [0, side]
-    return ends[0], ends[1], ends[2], ends[3]
-
-
-def _facts(
-    lungs: thorax.Points, fit: thorax.Fit, contrast: NDArray[np.float64], height: int, width: int
-) -> dict[str, float]:
-    """The numbers that `_judge` looks at; lungs are (2, n, 2) in pixels of the image."""
-    area = [cv2.contourArea(lung.astype(np.float32)) / (height * width) for lung in lungs]
-    outside = (lungs < -0.5) | (lungs > np.array([width, height]) - 0.5)
-    return {
-        "energy": fit.energy,
-        "right_edge": float(contrast[0]),
-        "left_edge": float(contrast[1]),
-        "right_dark": float(fit.dark[0]),
-        "left_dark": float(fit.dark[1]),
-        "area": float(sum(area)),
-        "symmetry": float(min(area) / max(*area, 1e-9)),
-        "centre_x": float(lungs[..., 0].mean() / width),
-        "centre_y": float(lungs[..., 1].mean() / height),
-        "outside": float(outside.any(-1).mean()),
-    }
-
-
-def _judge(facts: Mapping[str, float]) -> tuple[Literal["ok", "flagged", "failed"], str]:
-    """Status and reason: `FLAGGED` in its order."""
-    edges = facts["right_edge"], facts["left_edge"]
-    dark = facts["right_dark"], facts["left_dark"]
-    if facts["energy"] < 0.7 or max(edges) < 0.15 or max(dark) < 0.5:
-        return "failed", "no-lungs"
-    checks = {
-        "poor-fit": facts["energy"] < 1.75,  # frontal chests lie about 2.5, other pictures below
-        "faint-edges": min(edges) < 0.25,
-        "one-lung": min(dark) < 0.35 * max(dark),
-        "small-area": facts["area"] < 0.12,
-        "large-area": facts["area"] > 0.65,
-        "asymmetric": facts["symmetry"] < 0.65,
-        "off-centre": abs(facts["centre_x"] - 0.5) > 0.12 or abs(facts["centre_y"] - 0.48) > 0.18,
-        "touches-border": facts["outside"] > 0.08,
-    }
-    reason = next((name for name in FLAGGED if checks[name]), "")
-    return ("flagged" if reason else "ok"), reason
+_SAME = np.ones(2)
 
 
 def rasterise(polygons: Sequence[Mapping[str, Any]], height: int, width: int) -> NDArray[np.bool_]:
@@ -275,17 +133,62 @@ def trace(mask: NDArray[np.bool_], most_points: int = 200) -> list[Polygon]:
     parts = [part for part in parts[:2] if len(part) >= 3 and cv2.contourArea(part) >= largest / 50]
     parts.sort(key=lambda part: float(part[:, 0, 0].mean()))
     if len(parts) == 1:
-        names = [NAMES[int(parts[0][:, 0, 0].mean() >= mask.shape[1] / 2)]]
+        names = [LUNGS[int(parts[0][:, 0, 0].mean() >= mask.shape[1] / 2)]]
     else:
-        names = list(NAMES[: len(parts)])
+        names = list(LUNGS[: len(parts)])
     return [_simplify(name, part, most_points) for name, part in zip(names, parts, strict=True)]
 
 
-def _simplify(name: str, part: NDArray[Any], most_points: int) -> Polygon:
+def _simplify(name: str, part: NDArray[Any], most_points: int, scale: NDArray[np.float64] = _SAME) -> Polygon:
     tolerance = 0.5
     points = cv2.approxPolyDP(part, tolerance, True)
     while len(points) > most_points:
         tolerance *= 1.4
         points = cv2.approxPolyDP(part, tolerance, True)
-    x, y = points[:, 0, 0].astype(float).tolist(), points[:, 0, 1].astype(float).tolist()
-    return {"name": name, "x": x, "y": y}
+    placed = ((points[:, 0] + 0.5) * scale - 0.5).round(1)
+    return {"name": name, "x": placed[:, 0].tolist(), "y": placed[:, 1].tolist()}
+
+
+def from_chances(
+    chances: NDArray[np.float32], place: tuple[int, int, int, int], height: int, width: int
+) -> tuple[list[Polygon], list[Polygon]]:
+    """Outline what a net holds for lungs.
+
+    Args:
+        chances: (4, S, S) in [0, 1]: right and left whole, right and left clear lung.
+        place: Where the image lies in the square: top, left, height, width.
+        height: Of the image, in pixels.
+        width: Of the image.
+
+    Returns:
+        Whole lungs and clear lungs, in pixels of the image, at most two each: the largest part
+        that is more likely this lung than not, and than the other; holes filled. A lung smaller
+        than a twentieth of the other one is left out.
+    """
+    top, left, tall, wide = place
+    scale = _TRACE_PX / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    part = np.ascontiguousarray(chances[:, top : top + tall, left : left + wide].transpose(1, 2, 0))
+    large = cv2.resize(part, size, interpolation=cv2.INTER_LINEAR)  # (h, w, 4)
+    back = np.array([width / size[0], height / size[1]])
+    both = []
+    for first, names in ((0, LUNGS), (2, CLEAR)):
+        right, left_lung = large[..., first], large[..., first + 1]
+        masks = [(right > 0.5) & (right >= left_lung), (left_lung > 0.5) & (left_lung > right)]
+        outlines = [_largest(mask) for mask in masks]
+        areas = [0.0 if o is None else float(cv2.contourArea(o)) for o in outlines]
+        both.append(
+            [
+                _simplify(name, outline, 200, back)
+                for name, outline, area in zip(names, outlines, areas, strict=True)
+                if outline is not None and area > max(areas) / 20
+            ]
+        )
+    return both[0], both[1]
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[Any] | None:
+    """Outline of the largest part of a mask."""
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found = [part for part in found if len(part) >= 3]
+    return max(found, key=cv2.contourArea) if found else None

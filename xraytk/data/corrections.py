@@ -29,12 +29,12 @@ class Correction:
 
     Args:
         image_id: Of the ingested image.
-        decision: "accepted" (the outlines are right as they are), "rejected" (there are no right
-            ones), "drawn" (these are).
+        decision: "accepted" (the outlines that were found are right), "rejected" (there are no
+            right ones), "drawn" (these are).
         width: Of the image that the polygons are in.
         height: Of it.
         polygons: Each with "name" (one of `NAMES`), "x" and "y" in pixels of the image, closed;
-            empty unless drawn.
+            those that were accepted or drawn, empty when rejected.
         origin: "review", or the format that it was imported from.
     """
 
@@ -92,8 +92,8 @@ def fault(correction: Correction) -> str:
         return "without a decision"
     if min(correction.width, correction.height) < 1:
         return "without a size"
-    if bool(correction.polygons) != (correction.decision == "drawn"):
-        return "drawn without polygons, or has some without being drawn"
+    if bool(correction.polygons) == (correction.decision == "rejected"):
+        return "without polygons, or rejected with some"
     for polygon in correction.polygons:
         if wrong := _fault_of(polygon, correction.width, correction.height):
             return wrong

@@ -141,6 +141,16 @@ class IdMap:
             held = row[0]
         return os.fsdecode(held)
 
+    def items(self) -> Iterator[tuple[str, str]]:
+        """All ids with their paths, in no order; of several paths of an id the last."""
+        self.flush()
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT id, path FROM paths WHERE rowid IN (SELECT max(rowid) FROM paths GROUP BY id)"
+            )
+            for name, path in rows:
+                yield name, os.fsdecode(path)
+
     def __len__(self) -> int:
         """Ids that are known, those held back included."""
         self.flush()

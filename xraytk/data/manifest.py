@@ -112,18 +112,31 @@ BOXES = pa.schema(  # rectangles that readers drew around findings
 
 POLYGON = pa.struct([("name", pa.string()), ("x", pa.list_(pa.float32())), ("y", pa.list_(pa.float32()))])
 
+REGION = pa.struct([("name", pa.string()), *((edge, pa.float32()) for edge in ("x0", "y0", "x1", "y1"))])
+
 CONTOURS = pa.schema(
     [
         ("image_id", pa.string()),
         ("status", pa.string()),  # ok, flagged (kept, look at it), failed, skipped (not frontal)
         ("reason", pa.string()),  # a fixed code when not ok
+        ("confidence", pa.float32()),  # Dice to be expected with a human outline; null without one
+        ("source", pa.string()),  # net, atlas (fitted, where the net is not sure), person; "" without
+        ("checked", pa.string()),  # by a person: accepted, rejected, drawn; "" when by none
         ("width", pa.int32()),  # of the image the polygons are in
         ("height", pa.int32()),
-        ("polygons", pa.list_(POLYGON)),  # closed, pixel coordinates, x to the right
+        ("polygons", pa.list_(POLYGON)),  # right_lung, left_lung, whole: pixels, closed, x to the right
+        ("others", pa.list_(POLYGON)),  # right_clear, left_clear: without what the heart covers; heart
         ("grid_rows", pa.int32()),
         ("grid_cols", pa.int32()),
         ("lung_share", pa.list_(pa.float32())),  # row-major, of the letterboxed square
         ("lung_area_share", pa.float32()),  # of the whole image
+        ("right_area_px", pa.float32()),
+        ("left_area_px", pa.float32()),
+        ("right_area_cm2", pa.float32()),  # by the manifest's spacing; null without one
+        ("left_area_cm2", pa.float32()),
+        ("area_ratio", pa.float32()),  # left over right
+        ("cardiothoracic_ratio", pa.float32()),  # null without an outline of the heart
+        ("costophrenic", pa.list_(REGION)),  # edges in pixels, of the lateral angles
     ],
     metadata={"xraytk.format": str(FORMAT)},
 )

@@ -23,6 +23,7 @@ Gray = NDArray[Any]  # (H, W) uint8 or uint16
 
 LUNG_BGR = (80, 220, 80)
 FLAG_BGR = (60, 60, 255)
+CLEAR_BGR = (230, 150, 60)
 
 
 def encode_png(image: NDArray[Any]) -> bytes:
@@ -137,14 +138,14 @@ def draw_polygons(
     """Draw contours on a grey image.
 
     Args:
-        image: (H, W) uint8 or uint16.
+        image: (H, W) uint8 or uint16, or (H, W, 3) uint8 BGR.
         polygons: Each with "x" and "y" lists in pixels, as in the contours table.
         color: Blue, green, red.
 
     Returns:
         (H, W, 3) uint8 BGR.
     """
-    out = cv2.cvtColor(to_8bit(image), cv2.COLOR_GRAY2BGR)
+    out = image.copy() if image.ndim == 3 else cv2.cvtColor(to_8bit(image), cv2.COLOR_GRAY2BGR)
     width = max(1, round(max(image.shape) / 400))
     for polygon in polygons:
         points = np.stack([np.asarray(polygon["x"]), np.asarray(polygon["y"])], axis=1)

@@ -10,8 +10,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-Policy = Literal["contour", "random", "rect-paper", "rect-released"]
+from xraytk.models.lungs import lung_atlas
+
+Policy = Literal["contour", "random", "rect-paper", "rect-released", "ellipse", "atlas"]
 
 INSIDE_FROM = 0.5
 """A patch is inside from this share of its area on."""
@@ -28,7 +31,8 @@ def share_map(policy: Policy, lung_share: Tensor, has_contour: Tensor) -> Tensor
 
     Args:
         policy: "contour": the image's own lungs; "rect-paper" and "rect-released": one rectangle
-            for all; "random": nowhere, so that the outer ratio rules (the paper's "w/o CaM").
+            for all; "ellipse": one ellipse for all; "atlas": where lungs lie on average; "random":
+            nowhere, so that the outer ratio rules (the paper's "w/o CaM").
         lung_share: (B, N) float in [0, 1], N a square number.
         has_contour: (B,) bool.
 
@@ -42,11 +46,9 @@ def share_map(policy: Policy, lung_share: Tensor, has_contour: Tensor) -> Tensor
     grid = round(lung_share.shape[1] ** 0.5)
     if policy == "random":
         return torch.zeros_like(lung_share)
-    if policy == "rect-released":
-        return released_rectangle(grid).expand_as(lung_share)
+    if policy in _SAME_FOR_ALL:
+        return _SAME_FOR_ALL[policy](grid).expand_as(lung_share)
     rectangle = paper_rectangle(grid).expand_as(lung_share)
-    if policy == "rect-paper":
-        return rectangle
     return torch.where(has_contour[:, None], lung_share, rectangle)
 
 
@@ -80,6 +82,47 @@ def released_rectangle(grid: int) -> Tensor:
     last = int(0.75 * grid) + 1
     inside[int(0.25 * grid) + 1 : last, int(0.125 * grid) + 1 : last] = 1
     return inside.flatten()
+
+
+def ellipse(grid: int) -> Tensor:
+    """A centred ellipse of the same area and proportions as the paper's rectangle.
+
+    Args:
+        grid: Patches along a side.
+
+    Returns:
+        (grid * grid,) float32 in [0, 1], counted on 16 x 16 points a patch.
+
+    Source:
+        Ours: the thorax has no corners.
+    """
+    fine = 16
+    at = (torch.arange(grid * fine, dtype=torch.float64) + 0.5) / (grid * fine) - 0.5
+    radius = (0.5 * 0.625 / torch.pi) ** 0.5
+    tall, wide = radius * (0.5 / 0.625) ** 0.5, radius * (0.625 / 0.5) ** 0.5
+    inside: Tensor = (at[:, None] / tall) ** 2 + (at[None, :] / wide) ** 2 <= 1
+    return inside.float().view(grid, fine, grid, fine).mean((1, 3)).flatten()
+
+
+def atlas(grid: int) -> Tensor:
+    """Where lungs lie on average over human outlines of children and adults.
+
+    Args:
+        grid: Patches along a side.
+
+    Returns:
+        (grid * grid,) float32 in [0, 1].
+    """
+    share: Tensor = functional.adaptive_avg_pool2d(lung_atlas()[None, None], grid).flatten()
+    return share
+
+
+_SAME_FOR_ALL = {
+    "rect-paper": paper_rectangle,
+    "rect-released": released_rectangle,
+    "ellipse": ellipse,
+    "atlas": atlas,
+}
 
 
 def draw(lung_share: Tensor, valid: Tensor, inside: float, outside: float, rng: torch.Generator) -> Tensor:

@@ -1,0 +1,125 @@
+"""Lungs of one image: on phantoms, and on what is no frontal chest."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from xraytk.data import contour
+from xraytk.data.phantoms.phantom import make_phantom
+from xraytk.errors import DataError
+from xraytk.tasks import lungs
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    return 2 * float((a & b).sum()) / max(float(a.sum() + b.sum()), 1.0)
+
+
+def phantom(seed: int) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    made = make_phantom(seed, size_px=384)
+    pixels = (np.clip(made.pixels, 0, 1) * 65535).astype(np.uint16)
+    return pixels, np.asarray(made.left_lung | made.right_lung, np.bool_)
+
+
+def masked(image: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    return contour.rasterise(lungs.find(image).polygons, *image.shape)
+
+
+def test_lungs_of_phantoms_are_found() -> None:
+    for seed in range(4):
+        pixels, truth = phantom(seed)
+        found = lungs.find(pixels)
+        assert (found.status, found.source) == ("ok", "net"), (seed, found.reason, found.confidence)
+        assert [p["name"] for p in found.polygons] == ["right_lung", "left_lung"]
+        assert dice(masked(pixels), truth) > 0.93
+
+
+def test_clear_lungs_lie_within_whole_ones() -> None:
+    pixels, _ = phantom(1)
+    found = lungs.find(pixels)
+    whole = contour.rasterise(found.polygons, *pixels.shape)
+    clear = contour.rasterise(found.others, *pixels.shape)
+    assert (clear & ~whole).sum() < 0.03 * whole.sum()
+
+
+@pytest.mark.parametrize("change", ["inverted", "darker", "turned", "framed"])
+def test_exposure_turns_and_borders_change_little(change: str) -> None:
+    pixels, truth = phantom(2)
+    if change == "inverted":
+        pixels = 65535 - pixels
+    elif change == "darker":
+        pixels = np.rint(65535 * (pixels / 65535) ** 2).astype(np.uint16)
+    elif change == "turned":
+        turn = cv2.getRotationMatrix2D((192, 192), 12, 1)
+        pixels = cv2.warpAffine(pixels, turn, pixels.shape[::-1])
+        truth = cv2.warpAffine(truth.astype(np.uint8), turn, truth.shape[::-1]) > 0
+    else:
+        pixels, truth = (
+            cv2.copyMakeBorder(np.asarray(a, d), 30, 10, 25, 40, cv2.BORDER_CONSTANT)
+            for a, d in ((pixels, np.uint16), (truth, np.uint8))
+        )
+    assert dice(masked(pixels), truth > 0) > 0.9
+
+
+def test_the_same_image_gives_the_same_contour_whatever_the_threads() -> None:
+    pixels, _ = phantom(3)
+    first, threads = lungs.find(pixels), torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert lungs.find(pixels.copy()) == first
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.full((200, 160), 777, np.uint16), "blank"),
+        (np.zeros((10, 400), np.uint8), "too-small"),
+        (np.random.default_rng(0).integers(0, 65535, (300, 300)).astype(np.uint16), "not-chest"),
+    ],
+)
+def test_what_is_no_chest_fails_with_a_reason(image: NDArray[np.generic], reason: str) -> None:
+    found = lungs.find(image)
+    assert (found.status, found.reason, found.polygons, found.confidence) == ("failed", reason, (), None)
+
+
+@pytest.mark.parametrize("image", [np.zeros((60, 60, 3), np.uint8), np.zeros((60, 60), np.float32)])
+def test_other_than_grey_integers_is_an_error(image: NDArray[np.generic]) -> None:
+    with pytest.raises(DataError, match="grey"):
+        lungs.find(image)
+
+
+def test_half_a_chest_is_not_ok() -> None:
+    pixels, _ = phantom(1)
+    assert lungs.find(np.ascontiguousarray(pixels[:, :190])).status != "ok"
+
+
+@pytest.mark.parametrize(
+    ("folder", "least"), [("seg", 0.93), ("tb_shenzhen_lung", 0.93), ("cls_pediatric_pneumonia", 0.95)]
+)
+def test_contours_agree_with_human_outlines(shared_data: Path, folder: str, least: float) -> None:
+    with (shared_data / folder / "manifest.csv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["lung_mask"]][:300:40]
+    values = []
+    for row in rows:
+        image = cv2.imread(str(shared_data / folder / row["image"]), cv2.IMREAD_GRAYSCALE)
+        truth = cv2.imread(str(shared_data / folder / row["lung_mask"]), cv2.IMREAD_GRAYSCALE)
+        if "native_size" in row:  # these are stored squashed
+            size = tuple(int(v) // 4 for v in row["native_size"].split("x"))
+            image, truth = cv2.resize(image, size), cv2.resize(truth, size)
+        found = lungs.find(image)
+        polygons = found.others if folder == "tb_shenzhen_lung" else found.polygons
+        values.append(dice(contour.rasterise(polygons, *truth.shape), truth > 127))
+    assert np.mean(values) > least, values
+
+
+def test_what_is_no_chest_is_not_ok(shared_data: Path) -> None:
+    paths = sorted((shared_data / "negatives_non_chest" / "images").iterdir())
+    statuses = [lungs.find(cv2.imread(str(p), cv2.IMREAD_GRAYSCALE)).status for p in paths]
+    assert "ok" not in statuses

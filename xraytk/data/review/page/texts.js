@@ -1,0 +1,96 @@
+// What the page says, in English and in Simplified Chinese.
+
+const en = {
+  title: "Lung contours",
+  count: (looked, total) => `${looked} of ${total} looked at`,
+  all: "show those already decided",
+  list: "Images, worst first",
+  stage: "The image with its outlines. Comma and period choose a point, arrow keys move it.",
+  accept: "Accept", reject: "Reject", save: "Save", withdraw: "Take back",
+  previous: "Previous", next: "Next", undo: "Undo", redo: "Redo",
+  outlines: "Outlines", "draw-right": "Draw right lung anew", "draw-left": "Draw left lung anew",
+  remove: "Remove point", reach: "How far a drag reaches along the outline",
+  view: "View", hide: "Hide", invert: "Invert", closer: "Closer", farther: "Farther", fit: "Fit, reset grey",
+  help: "Mouse, touch and keys",
+  image: "image", status: "status", reason: "reason", confidence: "confidence", decision: "decision",
+  size: "size", points: "points", unknown: "not known", of: "of the patient",
+  statuses: { ok: "passed the checks", flagged: "flagged", failed: "not found" },
+  decisions: { none: "open", accepted: "accepted", rejected: "rejected", drawn: "corrected" },
+  names: {
+    right_lung: "right lung", left_lung: "left lung", right_clear: "right lung, clear",
+    left_clear: "left lung, clear", heart: "heart",
+  },
+  reasons: {
+    "too-small": "image too small", blank: "blank image", "no-lungs": "no lungs found",
+    "poor-fit": "poor fit", "faint-edges": "faint edges", "one-lung": "one lung only",
+    "small-area": "small area", "large-area": "large area", asymmetric: "asymmetric",
+    "off-centre": "off centre", "touches-border": "touches the border", "worker-died": "search broke off",
+  },
+  loading: "Loading…", gone: "This image cannot be shown.",
+  nothing: "No outline here: draw one, or reject.",
+  finished: "All images have been looked at.", first: "This is the first one.",
+  saving: "Saving…", kept: "Saved",
+  lost: "Not saved yet: the server does not answer. Is it still running? Trying again…",
+  refused: (why) => `Not saved: ${why}`,
+  elsewhere: "It was decided elsewhere in the meantime; this is the newest state.",
+  unchanged: "Nothing was moved. Press A to accept it as it is.",
+  few: "An outline needs three points.",
+  drawing: (name) => `Click or drag along the ${name} (of the patient: right is on the left). ` +
+    "Enter or a click on the first point closes it, Esc gives up.",
+  hints: [
+    "Drag a point: its neighbours follow, as far as the slider says ( [ and ] ).",
+    "Click on a line between two points: a new point. Alt-click or Delete: away with it.",
+    "Drag inside an outline: all of it moves. Drag beside it: the picture moves.",
+    "Wheel or two fingers: closer and farther. Right button: grey window.",
+    "Every change is saved at once.",
+  ],
+};
+
+const zh = {
+  title: "肺轮廓审核",
+  count: (looked, total) => `已审核 ${looked} / ${total}`,
+  all: "显示已审核的图像",
+  list: "图像列表，最差的在前",
+  stage: "图像及其轮廓。逗号和句号选点，方向键移动。",
+  accept: "接受", reject: "拒绝", save: "保存", withdraw: "撤回决定",
+  previous: "上一张", next: "下一张", undo: "撤销", redo: "重做",
+  outlines: "轮廓", "draw-right": "重画右肺", "draw-left": "重画左肺",
+  remove: "删除点", reach: "拖动时沿轮廓的影响范围",
+  view: "视图", hide: "隐藏", invert: "反相", closer: "放大", farther: "缩小", fit: "适合窗口并重置灰度",
+  help: "鼠标、触摸和按键",
+  image: "图像", status: "状态", reason: "原因", confidence: "置信度", decision: "决定",
+  size: "尺寸", points: "点数", unknown: "未知", of: "患者侧",
+  statuses: { ok: "通过检查", flagged: "有疑问", failed: "未找到" },
+  decisions: { none: "未决定", accepted: "已接受", rejected: "已拒绝", drawn: "已修正" },
+  names: {
+    right_lung: "右肺", left_lung: "左肺", right_clear: "右肺（不含重叠区）",
+    left_clear: "左肺（不含重叠区）", heart: "心脏",
+  },
+  reasons: {
+    "too-small": "图像太小", blank: "空白图像", "no-lungs": "未找到肺",
+    "poor-fit": "拟合不佳", "faint-edges": "边缘不清", "one-lung": "仅见一侧肺",
+    "small-area": "面积过小", "large-area": "面积过大", asymmetric: "左右不对称",
+    "off-centre": "偏离中心", "touches-border": "触及边界", "worker-died": "处理中断",
+  },
+  loading: "正在加载…", gone: "无法显示此图像。",
+  nothing: "此处没有轮廓：请重画或拒绝。",
+  finished: "所有图像均已审核。", first: "这是第一张。",
+  saving: "正在保存…", kept: "已保存",
+  lost: "尚未保存：服务器无响应，是否仍在运行？正在重试…",
+  refused: (why) => `未保存：${why}`,
+  elsewhere: "此图像已在别处作出决定；现在显示最新状态。",
+  unchanged: "轮廓没有改动。按 A 接受。",
+  few: "轮廓至少需要三个点。",
+  drawing: (name) => `沿${name}点击或拖动（患者的右侧在图像左边）。按 Enter 或点击第一个点闭合，Esc 放弃。`,
+  hints: [
+    "拖动一个点：相邻点随之移动，范围由滑块决定（[ 和 ]）。",
+    "点击两点之间的线：增加一点。Alt+点击或 Delete：删除该点。",
+    "在轮廓内拖动：整体移动。在轮廓外拖动：移动图像。",
+    "滚轮或双指：缩放。右键拖动：调整灰度窗。",
+    "每次改动都会立即保存。",
+  ],
+};
+
+const first = navigator.languages.find((name) => /^(en|zh)\b/i.test(name)) ?? "en";
+export const language = /^zh/i.test(first) ? "zh-CN" : "en";
+export const texts = language === "zh-CN" ? zh : en;
