@@ -224,19 +224,23 @@ def test_what_a_person_said_wins_and_can_be_taken_back(work: Path) -> None:
     before, folder = contours(work), work / "masks" / "corrections"
     sizes = [{"width": row["width"], "height": row["height"]} for row in before]
     box = {"name": "right_lung", "x": [10.0, 99.0, 99.0, 10.0], "y": [20.0, 20.0, 159.0, 159.0]}
+    part = {"name": "right_lung", "x": [10.0, 15.0, 15.0, 10.0], "y": [5.0, 5.0, 10.0, 10.0]}
+    other_lung = {"name": "left_lung", "x": [130.0, 160.0, 160.0], "y": [20.0, 20.0, 150.0]}
     heart = {"name": "heart", "x": [50.0, 120.0, 120.0, 50.0], "y": [80.0, 80.0, 140.0, 140.0]}
-    corrections.save(folder, Correction(before[0]["image_id"], "drawn", **sizes[0], polygons=(box, heart)))
+    corrections.save(
+        folder,
+        Correction(before[0]["image_id"], "drawn", **sizes[0], polygons=(box, part, other_lung, heart)),
+    )
     corrections.save(folder, Correction(before[1]["image_id"], "rejected", **sizes[1]))
     other = tuple({**polygon, "x": [v + 1 for v in polygon["x"]]} for polygon in before[4]["polygons"])
     corrections.save(folder, Correction(before[4]["image_id"], "accepted", **sizes[4], polygons=other))
     mask.run(MaskConfig(work=work))
     drawn, rejected, *_, accepted, _ = contours(work)
     assert (drawn["status"], drawn["source"], drawn["checked"]) == ("ok", "person", "drawn")
-    assert drawn["polygons"][0] == box
-    assert drawn["polygons"][1] == before[0]["polygons"][1]  # the lung that was left as it was
-    left = max(drawn["polygons"][1]["x"])
-    assert drawn["cardiothoracic_ratio"] == pytest.approx(70 / (left - 10))
-    assert drawn["right_area_px"] == pytest.approx(89 * 139)
+    assert drawn["polygons"] == [box, part, other_lung], "these are all there are"
+    assert drawn["others"] == [heart], "the net's clear lungs do not fit any more"
+    assert drawn["cardiothoracic_ratio"] == pytest.approx(70 / 150)
+    assert drawn["right_area_px"] == pytest.approx(89 * 139 + 25)
     assert (rejected["status"], rejected["reason"], rejected["polygons"]) == ("failed", "rejected", [])
     assert (accepted["status"], accepted["source"], accepted["checked"]) == ("ok", "net", "accepted")
     assert accepted["polygons"] == list(other), "as they were when they were accepted"

@@ -48,7 +48,7 @@ from xraytk.tasks import lungs
 RETRIED = ("image-missing", "image-broken", "worker-died")
 """Reasons that belong to the file, not to the lungs: the next run looks at these images again."""
 
-_PART = 256  # rows a part holds
+_PART = 64  # rows a part holds, and a kill may cost
 _FEW = 24  # below this, starting processes takes longer than the work
 _OVERLAY_PX = 640
 _TILES = 64  # pictures on the contact sheet

@@ -40,3 +40,9 @@ def test_costophrenic_regions_lie_at_the_lower_outer_corners() -> None:
     assert right["y0"] <= 100 <= right["y1"]
     assert left["x0"] <= 80 <= left["x1"] <= 90  # within the image
     assert left["y0"] <= 90 <= left["y1"] <= 120
+
+
+def test_parts_of_a_lung_count_together() -> None:
+    part = box("right_lung", 10, 110, 20, 120)
+    assert thoracic.areas([RIGHT, part, LEFT], None)["right_area_px"] == 3100
+    assert len(thoracic.costophrenic_regions([RIGHT, part, LEFT], 120, 90)) == 2

@@ -95,6 +95,13 @@ def test_other_than_grey_integers_is_an_error(image: NDArray[np.generic]) -> Non
         lungs.find(image)
 
 
+def test_a_chest_on_its_side_is_not_ok() -> None:
+    pixels, _ = phantom(1)
+    found = lungs.find(np.ascontiguousarray(np.rot90(pixels)))
+    assert found.status != "ok"
+    assert found.reason == "turned" or found.source == "atlas"
+
+
 def test_half_a_chest_is_not_ok() -> None:
     pixels, _ = phantom(1)
     assert lungs.find(np.ascontiguousarray(pixels[:, :190])).status != "ok"

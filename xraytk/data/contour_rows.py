@@ -114,22 +114,21 @@ def _corrected(row: Row, said: corrections.Correction, images: pa.Table) -> Row:
     facts = row["image_id"], (row["width"], row["height"]), row["grid_rows"]
     if said.decision == "rejected":
         return row_of(*facts, "failed", "rejected") | {"checked": said.decision}
-    drawn = {p["name"]: dict(p) for p in said.polygons}
+    drawn = [dict(polygon) for polygon in said.polygons]
+    whole = [p for p in drawn if p["name"] in contour.LUNGS]
+    spacing_mm = _spacing(images, row["image_id"])
     if said.decision == "accepted":
         row = row | {"status": "ok", "reason": "", "checked": said.decision}
-        whole = [p for p in said.polygons if p["name"] in contour.LUNGS]
-        return measured(row, whole, row["others"], _spacing(images, row["image_id"]))
-    both = [drawn.get(name) or _named(row["polygons"], name) for name in contour.LUNGS]
-    others = [drawn.get(name) or _named(row["others"], name) for name in (*contour.CLEAR, "heart")]
+        return measured(row, whole, row["others"], spacing_mm)
+    others = [p for p in drawn if p["name"] not in contour.LUNGS]
+    if not whole:  # a heart or clear lungs alone: the whole lungs that were found stay
+        row = row | {"checked": said.decision}
+        return measured(row, row["polygons"], others, spacing_mm)
     new = row_of(*facts, "ok", "") | {"checked": said.decision, "source": "person", "confidence": 1.0}
-    return measured(new, [p for p in both if p], [p for p in others if p], _spacing(images, row["image_id"]))
+    return measured(new, whole, others, spacing_mm)
 
 
 def _spacing(images: pa.Table, image_id: str) -> Spacing:
     place = pc.index(images["image_id"], image_id).as_py()
     y, x = (images[name][place].as_py() for name in ("spacing_y_mm", "spacing_x_mm"))
     return None if y is None or x is None else (y, x)
-
-
-def _named(polygons: Sequence[contour.Polygon], name: str) -> contour.Polygon | None:
-    return next((p for p in polygons if p["name"] == name), None)

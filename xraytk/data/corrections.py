@@ -34,7 +34,8 @@ class Correction:
         width: Of the image that the polygons are in.
         height: Of it.
         polygons: Each with "name" (one of `NAMES`), "x" and "y" in pixels of the image, closed;
-            those that were accepted or drawn, empty when rejected.
+            those that were accepted or drawn, empty when rejected. Drawn lungs are all there are:
+            one that is not among them is not in the image. A lung may have several parts.
         origin: "review", or the format that it was imported from.
     """
 

@@ -26,7 +26,9 @@ def areas(polygons: Polygons, spacing_mm: tuple[float, float] | None) -> dict[st
         detector (magnified by the distance of the patient to it), None without a spacing;
         "area_ratio", left over right. None where a lung is missing.
     """
-    named = {p["name"]: _area(p) for p in polygons}
+    named: dict[str, float] = {}
+    for polygon in polygons:
+        named[polygon["name"]] = named.get(polygon["name"], 0.0) + _area(polygon)
     right, left = (named.get(name) for name in LUNGS)
     cell = spacing_mm[0] * spacing_mm[1] / 100 if spacing_mm else None
     return {
@@ -58,10 +60,9 @@ def cardiothoracic_ratio(lungs: Polygons, heart: Mapping[str, Any] | None) -> fl
     Source:
         Danzer 1919. The thorax's width is taken from the outer borders of the lungs.
     """
-    named = {p["name"].partition("_")[0]: p for p in lungs}
-    if heart is None or set(named) != {"right", "left"}:
+    if heart is None or {p["name"].partition("_")[0] for p in lungs} != {"right", "left"}:
         return None
-    thorax = max(named["left"]["x"]) - min(named["right"]["x"])
+    thorax = max(max(p["x"]) for p in lungs) - min(min(p["x"]) for p in lungs)
     return float((max(heart["x"]) - min(heart["x"])) / thorax) if thorax > 0 else None
 
 
@@ -74,12 +75,13 @@ def costophrenic_regions(polygons: Polygons, height: int, width: int) -> list[di
         width: Of the image.
 
     Returns:
-        For each lung "name", and edges "x0", "y0", "x1", "y1" in pixels, within the image. The
-        angle is the outline's point that lies farthest outwards and down; the box is a square of
+        For each lung, of its largest part, "name" and edges "x0", "y0", "x1", "y1" in pixels,
+        within the image. The angle is the outline's point that lies farthest outwards and down; the box is a square of
         0.36 of the lung's height around a point a little above and inside of it.
     """
     made = []
-    for polygon in polygons:
+    largest = {p["name"]: p for p in sorted(polygons, key=_area)}
+    for polygon in (largest[name] for name in LUNGS if name in largest):
         x, y = np.asarray(polygon["x"], np.float64), np.asarray(polygon["y"], np.float64)
         outwards = -1.0 if polygon["name"] == LUNGS[0] else 1.0
         corner = _corner(x * outwards, y)

@@ -100,10 +100,12 @@ class LungModel:
 
 
 def load_model(path: Path) -> LungModel:
-    """Read a model that `examples/train_lung_model.py` wrote."""
+    """Read a model that `benchmarks/contour_train.py` wrote."""
     tensors = load_file(path)
     net = LungNet()
-    net.load_state_dict({n[4:]: v.float() for n, v in tensors.items() if n.startswith("net.")}, strict=False)
+    kept = {n[4:]: v.float() for n, v in tensors.items() if n.startswith("net.")}
+    counters = {n: v for n, v in net.state_dict().items() if n.endswith("num_batches_tracked")}
+    net.load_state_dict(kept | counters)
     facts = [tensors[name].double().numpy() for name in ("shape.mean", "shape.precision", "trust")]
     return LungModel(net.eval().to(memory_format=torch.channels_last), tensors["atlas"].float(), *facts)
 

@@ -14,6 +14,8 @@ from xraytk.errors import DataError
 from xraytk.files import sha256_of
 from xraytk.models.lungs import WEIGHTS, LungModel, answers, lung_model
 
+METHOD = 1
+"""Raised when the same weights would give another contour or status."""
 TRUSTED = 0.95
 """Confidence from which on a contour is ok."""
 LOST = 0.80
@@ -31,7 +33,7 @@ class Lungs:
         others: Clear lungs, without what the heart covers.
         status: "ok", "flagged" (a person should look at it), "failed" or "skipped" (no polygons).
         reason: "" when ok; low-confidence, turned when flagged; too-small, blank, not-chest,
-            no-lungs when failed; lateral when skipped.
+            turned, no-lungs when failed; lateral when skipped.
         confidence: Dice to be expected with a human outline, in [0, 1]; None without one.
         source: "net", "atlas", or "" without polygons.
     """
@@ -46,7 +48,7 @@ class Lungs:
 
 def version() -> str:
     """Changes when the results do."""
-    return f"lung-net {sha256_of(WEIGHTS)[:12]}"
+    return f"lung-net-{METHOD} {sha256_of(WEIGHTS)[:12]}"
 
 
 def find(image: NDArray[Any], model: LungModel | None = None) -> Lungs:
@@ -83,10 +85,9 @@ def find(image: NDArray[Any], model: LungModel | None = None) -> Lungs:
         return Lungs(whole, clear, status, "turned" if turned else "", sure, "net")
     if not whole or sure < LOST:
         fitted = classical.find_lungs(image)
-        if fitted.polygons:
-            return Lungs(fitted.polygons, (), "flagged", "low-confidence", sure, "atlas")
-    if not whole:
-        return _none("failed", "no-lungs")
+        if guess.view == "TURNED" or not fitted.polygons:
+            return _none("failed", "turned" if guess.view == "TURNED" else "no-lungs")
+        return Lungs(fitted.polygons, (), "flagged", "low-confidence", sure, "atlas")
     return Lungs(whole, clear, "flagged", "low-confidence", sure, "net")
 
 

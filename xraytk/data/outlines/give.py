@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xraytk.data import manifest
 from xraytk.data.outlines.formats import FORMATS, writer
@@ -76,6 +77,9 @@ def export_outlines(
         written = _write_segs(rows, images, out, dicom, left_out)
     else:
         written = writer(format_name)(rows, out)
+    if format_name == "png":  # masks of contours that were taken back
+        for image_id in table.filter(pc.equal(pc.list_value_length(table["polygons"]), 0))["image_id"]:
+            (out / f"{image_id}.png").unlink(missing_ok=True)
     return ExportResult(written, dict(sorted(left_out.items())), format_name, out)
 
 

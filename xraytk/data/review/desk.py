@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from xraytk.data import corrections
 from xraytk.data.corrections import Correction
+from xraytk.data.outlines import rings
 from xraytk.data.review.queue import Queue
 from xraytk.errors import DataError
 
@@ -172,7 +173,7 @@ class Desk:
             if not drawn:
                 raise Refusal(400, "without an outline to accept")
         made = Correction(facts["image_id"], decision, facts["width"], facts["height"], drawn)
-        if wrong := corrections.fault(made):
+        if wrong := corrections.fault(made) or _crooked(drawn):
             raise Refusal(400, wrong)
         return made
 
@@ -202,6 +203,17 @@ def _checked_polygons(value: Any) -> tuple[dict[str, Any], ...]:
             raise Refusal(400, "of no known polygon")
         made.append({"name": polygon["name"], "x": _numbers(polygon["x"]), "y": _numbers(polygon["y"])})
     return tuple(made)
+
+
+def _crooked(polygons: tuple[dict[str, Any], ...]) -> str:
+    """What is wrong with the course of outlines; "" if nothing is."""
+    for polygon in polygons:
+        points = np.stack([polygon["x"], polygon["y"]], 1).astype(np.float64)
+        if abs(rings.area(points)) < 1:
+            return "without an area"
+        if rings.crosses_itself(points):
+            return "crossing itself"
+    return ""
 
 
 def _numbers(value: Any) -> list[float]:
