@@ -76,8 +76,9 @@ def costophrenic_regions(polygons: Polygons, height: int, width: int) -> list[di
 
     Returns:
         For each lung, of its largest part, "name" and edges "x0", "y0", "x1", "y1" in pixels,
-        within the image. The angle is the outline's point that lies farthest outwards and down; the box is a square of
-        0.36 of the lung's height around a point a little above and inside of it.
+        within the image. The angle is the outline's point that lies farthest outwards and down;
+        the box is a square of 0.36 of the lung's height around a point a little above and inside
+        of it.
     """
     made = []
     largest = {p["name"]: p for p in sorted(polygons, key=_area)}

@@ -253,7 +253,7 @@ WRONG: list[tuple[Any, str]] = [
     ([{"name": "right_lung", "x": [1, 2, 10**400], "y": [1, 2, 3]}], "no numbers"),
     ([{"name": "right_lung", "x": [1.0] * 5001, "y": [1.0] * 5001}], "5000"),
     ([{"name": "right_lung", "x": 5, "y": 5}], "list"),
-    ([{"name": "right_lung", "x": [10, 50, 10, 50], "y": [10, 50, 50, 12]}], "crossing"),
+    ([{"name": "right_lung", "x": [10, 60, 10, 50], "y": [10, 50, 50, 20]}], "crossing"),
     ([{"name": "right_lung", "x": [10, 20, 30], "y": [10, 20, 30]}], "area"),
     ([{"name": ["right_lung"], "x": [1, 2, 3], "y": [1, 2, 3]}], "no known polygon"),
     (["right_lung"], "no known polygon"),
