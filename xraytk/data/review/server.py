@@ -68,6 +68,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # the standard five are too few for a page that loads its parts at once
     block_on_close = False  # a browser keeps connections open; `Desk.close` waits for saves
 
     def __init__(self, desk: Desk, port: int = 0) -> None:
