@@ -137,6 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(self._get)
 
     def do_POST(self) -> None:
+        self._is_read = False
         self._respond(self._post)
 
     def log_message(self, *args: object) -> None:
@@ -152,7 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
         except (XraytkError, OSError) as error:
             answer = _json({"error": type(error).__name__}, 500)
         if answer.status >= 400 and self.command == "POST":
-            self.close_connection = True  # its body may not have been read
+            self.close_connection = True
+            self._drain()
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -220,15 +222,28 @@ class _Handler(BaseHTTPRequestHandler):
         """
         if self.headers.get_content_type() != "application/json":
             raise Refusal(415, "not JSON")
-        length = self.headers.get("Content-Length", "")
-        if not re.fullmatch(r"[0-9]{1,9}", length) or "Transfer-Encoding" in self.headers:
+        length = self._length()
+        if length is None:
             raise Refusal(411, "without a length")
-        if int(length) > MOST_BYTES:
+        if length > MOST_BYTES:
             raise Refusal(413, "too long")
+        self._is_read = True
         try:
-            return json.loads(self.rfile.read(int(length)), parse_constant=_no_number)
+            return json.loads(self.rfile.read(length), parse_constant=_no_number)
         except (ValueError, RecursionError):
             raise Refusal(400, "not JSON") from None
+
+    def _length(self) -> int | None:
+        """Bytes of the request's body; None when it does not say."""
+        given = self.headers.get("Content-Length", "")
+        known = re.fullmatch(r"[0-9]{1,9}", given) and "Transfer-Encoding" not in self.headers
+        return int(given) if known else None
+
+    def _drain(self) -> None:
+        """Read a refused body away: a connection that is closed on one loses the answer with it."""
+        left = 0 if self._is_read else min(self._length() or 0, 4 * MOST_BYTES)
+        while left > 0 and (got := self.rfile.read(min(left, 65536))):
+            left -= len(got)
 
 
 def _json(value: object, status: int = 200) -> _Answer:
