@@ -314,8 +314,8 @@ def _complete(
 
 
 def _write_part(out: Path, rows: list[dict[str, Any]]) -> pa.Table:
-    taken = [int(path.stem) for path in (out / "parts").glob("*.parquet")]
-    manifest.write_table(out / "parts" / f"{max(taken, default=-1) + 1:06d}.parquet", manifest.CONTOURS, rows)
+    # Named by an image that no other part holds: counting parts would list them all each time.
+    manifest.write_table(out / "parts" / f"{rows[0]['image_id']}.parquet", manifest.CONTOURS, rows)
     return table_of(rows)
 
 
