@@ -58,7 +58,7 @@ def test_the_webdataset_package_reads_every_field(tmp_path):
     assert sorted(seen) == sorted(ids)
     for i, name in enumerate(ids):
         sample = seen[name]
-        image = shards.decode_image(sample["png"])
+        image = shards.decode(sample["tif"], "tiff")
         assert np.array_equal(image, to_8bit(ingest_like.picture(i)))
         assert sample["en.txt"].decode() == f"Report {i}."
         assert ("zh.txt" in sample) == bool(i % 2)
@@ -80,7 +80,7 @@ def test_members_come_in_a_fixed_order_and_without_a_trace_of_the_source(tmp_pat
     with tarfile.open(path) as tar:
         infos = tar.getmembers()
     assert [i.name.split(".", 1)[1] for i in infos[:5]] == [
-        "png",
+        "tif",
         "contour.json",
         "en.txt",
         *(["labels.json", "json"] if "zh" not in infos[3].name else ["zh.txt", "labels.json"]),

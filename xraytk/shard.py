@@ -9,29 +9,27 @@ one shard, not all. The index is written last.
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from xraytk.data import shards
-from xraytk.data.join import Joined, Sample
-from xraytk.data.pictures import decode_png, to_8bit
+from xraytk.data import codec as codecs
+from xraytk.data import manifest, shard_parts
+from xraytk.data.join import Joined
+from xraytk.data.shard_index import FORMAT, ShardInfo, index_bytes, parse_head
+from xraytk.data.shard_parts import Part, Recipe
+from xraytk.data.shard_verify import verify
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, atomic_write, default_work, folder_lock, remove_leftovers, write_json
-from xraytk.progress import Progress, Silent, Task
+from xraytk.progress import Progress, Silent
 from xraytk.records import FRONTAL_VIEWS, SPLITS, VIEWS, as_plain
-
-AHEAD = 128
-"""Encoded images that may wait for the writer: about 100 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,26 +41,44 @@ class ShardConfig:
         source: Ingest folder; the workspace's by default.
         masks: Masks folder; the workspace's by default. Shards can be made without one.
         out: Shards folder; the workspace's by default.
+        codec: How images are stored: tiff (8 bit, lossless), tiff16 or jpeg.
+        quality: Of JPEG, 1 to 100.
+        also_px: Long side of a second, smaller image beside each; 0 for none.
+        select: Table of image_id and keep, as `xraytk curate` writes it; all images by default.
         max_samples: Samples in one shard. More make fewer, larger files.
         views: Views that are kept.
         workers: Threads that encode; 0 for one a core. Changes no byte of the output.
         verify: Write nothing, and check every byte of the shards that are there.
+        repair: Check every byte, and write again only what is not whole.
     """
 
     work: Path = field(default_factory=default_work)
     source: Path | None = None
     masks: Path | None = None
     out: Path | None = None
+    codec: str = "tiff"
+    quality: int = codecs.QUALITY
+    also_px: int = 0
+    select: Path | None = None
     max_samples: int = 1024
     views: tuple[str, ...] = FRONTAL_VIEWS
     workers: int = 0
     verify: bool = False
+    repair: bool = False
 
     def __post_init__(self) -> None:
         if self.max_samples < 1:
             raise UsageError(f"max_samples must be at least 1, found {self.max_samples}")
         if self.workers < 0:
             raise UsageError(f"workers must be 0 or more, found {self.workers}")
+        if self.codec not in codecs.CODECS:
+            raise UsageError(f"there is no codec {self.codec!r}", f"there are: {', '.join(codecs.CODECS)}")
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"quality must lie in 1 to 100, found {self.quality}")
+        if self.also_px < 0:
+            raise UsageError(f"also_px must be 0 or more, found {self.also_px}")
+        if self.verify and self.repair:
+            raise UsageError("verify and repair exclude each other", todo="`--repair` verifies first.")
         if unknown := sorted(set(self.views) - set(VIEWS)):
             raise UsageError(
                 f"views holds {', '.join(unknown)}, which is no view", f"there are: {', '.join(VIEWS)}"
@@ -71,7 +87,7 @@ class ShardConfig:
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What ``xraytk shard`` made, or verified.
+    """What ``xraytk shard`` made, verified or repaired.
 
     Args:
         samples: Number of samples in each split.
@@ -79,7 +95,7 @@ class ShardResult:
         kept: Of these, how many were whole already.
         bytes: Size of all shards.
         bytes_per_image: Their size over the number of samples.
-        skipped: Images left out, by reason: view, image_missing, image_broken.
+        skipped: Images left out, by reason: view, unselected, image_missing, image_broken.
         out: The shards folder.
     """
 
@@ -101,18 +117,8 @@ class _Plan:
     rows: range
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One shard that is: its rows of the index, and what index.json says of it."""
-
-    rows: pa.Table
-    bytes: int
-    sha256: str
-    skipped: dict[str, int]
-
-
 def run(config: ShardConfig, progress: Progress | None = None) -> ShardResult:
-    """Write shards of everything that was ingested, or verify those that are there.
+    """Write shards of everything that was ingested, or verify or repair those that are there.
 
     Args:
         config: See `ShardConfig`.
@@ -127,22 +133,31 @@ def run(config: ShardConfig, progress: Progress | None = None) -> ShardResult:
     work = Workspace(config.work)
     out = config.out or work.shards
     if config.verify:
-        head = shards.verify(out, progress)
-        return _result(head, len(head["shards"]), out)
+        shards = len(verify(out, progress).shards)
+        return _result(parse_head((out / "index.json").read_bytes(), str(out)), shards, out)
     contours: Path | None = (config.masks or work.masks) / "contours.parquet"
     if config.masks is None and contours is not None and not contours.exists():
         progress.note("no lung contours: the shards go without (run `xraytk mask` to have them)")
         contours = None
-    inputs = Joined(config.source or work.ingest, contours, config.views, progress)
+    inputs = Joined(
+        config.source or work.ingest,
+        contours,
+        config.views,
+        progress,
+        select=config.select,
+        also_px=config.also_px,
+    )
+    recipe = Recipe(
+        codec=config.codec,
+        quality=config.quality if config.codec == "jpeg" else 0,
+        also_px=config.also_px,
+    )
     plans = _cut(inputs.split, config.max_samples)
     with folder_lock(out):
         remove_leftovers(out)
         remove_leftovers(out / "parts")
-        parts, kept = _make_parts(plans, inputs, out, config.workers, progress)
-        skipped = Counter(view=inputs.other_views)
-        for part in parts:
-            skipped.update(part.skipped)
-        head = _finish(plans, parts, inputs.labels, skipped, out)
+        parts, kept = _make_parts(plans, inputs, recipe, out, config.workers, progress)
+        head = _finish(plans, parts, inputs, recipe, out)
     return _result(head, kept, out)
 
 
@@ -159,116 +174,44 @@ def _result(head: Mapping[str, Any], kept: int, out: Path) -> ShardResult:
     )
 
 
-def _cut(split: list[str], max_samples: int) -> list[_Plan]:
+def _cut(split: NDArray[Any], max_samples: int) -> list[_Plan]:
     """Cut each split into shards of consecutive rows; ``split`` is that of each row, sorted."""
     plans = []
-    for name, first in {name: split.index(name) for name in dict.fromkeys(split)}.items():
-        end = first + split.count(name)
-        for number, start in enumerate(range(first, end, max_samples)):
-            rows = range(start, min(start + max_samples, end))
+    for name, first, count in zip(
+        *(a.tolist() for a in np.unique(split, return_index=True, return_counts=True)), strict=True
+    ):
+        for number, start in enumerate(range(first, first + count, max_samples)):
+            rows = range(start, min(start + max_samples, first + count))
             plans.append(_Plan(f"{name}-{number:06d}", name, rows))
-    return plans
+    return sorted(plans, key=lambda plan: plan.rows.start)
 
 
 def _make_parts(
-    plans: list[_Plan], inputs: Joined, out: Path, workers: int, progress: Progress
-) -> tuple[list[_Part], int]:
+    plans: list[_Plan], inputs: Joined, recipe: Recipe, out: Path, workers: int, progress: Progress
+) -> tuple[list[Part], int]:
     """Keep what is whole, write the rest; also returns how many were kept."""
-    wanted = {plan.name: _fingerprint(inputs.samples(plan.rows)) for plan in plans}
-    whole = {plan.name: _read_part(out, plan, wanted[plan.name]) for plan in plans}
-    kept = sum(part is not None for part in whole.values())
-    if kept < len(plans) or _orphans(plans, out):
-        (out / "index.json").unlink(missing_ok=True)  # it no longer says what is there
-    threads = workers or os.cpu_count() or 1  # decoding and encoding hold no lock of Python's
-    pool = ThreadPoolExecutor(threads)
-    parts = []
+    if _orphans(plans, out):
+        (out / "index.json").unlink(missing_ok=True)  # it no longer says what is to be there
+    parts, kept = [], 0
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)  # codecs hold no lock of Python's
     try:
         with progress.task("shard", len(inputs.split)) as task:
             for plan in plans:
-                part = whole[plan.name] or _write_part(plan, inputs, wanted[plan.name], out, pool, task)
+                samples = inputs.samples(np.arange(plan.rows.start, plan.rows.stop))
+                part = shard_parts.read_part(out, plan.name)
+                wanted = shard_parts.fingerprint(samples, recipe)
+                if part and part.fingerprint == wanted and shard_parts.has_size(out, plan.name, part):
+                    kept += 1
+                else:
+                    (out / "index.json").unlink(missing_ok=True)
+                    part = shard_parts.write_part(
+                        out, plan.name, plan.split, samples, recipe, pool, task, plan.rows.start
+                    )
                 parts.append(part)
                 task.update(plan.rows.stop, shard=plan.name)
     finally:
         pool.shutdown(cancel_futures=True)
     return parts, kept
-
-
-def _fingerprint(samples: list[Sample]) -> str:
-    """A hash of all that decides a shard's bytes; images by their size and time of writing."""
-    digest = hashlib.sha256(f"{shards.FORMAT} {shards.CODEC}".encode())
-    for sample in samples:
-        try:
-            stat = sample.path.stat()
-            state = (stat.st_size, stat.st_mtime_ns)
-        except OSError:
-            state = (-1, -1)
-        digest.update(f"\n{sample.image_id} {state} {sorted(sample.members.items())}".encode())
-    return digest.hexdigest()
-
-
-def _read_part(out: Path, plan: _Plan, fingerprint: str) -> _Part | None:
-    """Return what an earlier run left of this shard, if it is whole and of the same input."""
-    try:
-        rows = pq.read_table(out / "parts" / f"{plan.name}.parquet")
-        facts = json.loads(rows.schema.metadata[b"xraytk.part"])
-        if facts.pop("fingerprint") != fingerprint:
-            return None
-        if len(rows) and (out / f"{plan.name}.tar").stat().st_size != facts["bytes"]:
-            return None
-        return _Part(rows.replace_schema_metadata(shards.INDEX.metadata), **facts)
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
-        return None
-
-
-def _write_part(
-    plan: _Plan, inputs: Joined, fingerprint: str, out: Path, pool: ThreadPoolExecutor, task: Task
-) -> _Part:
-    """Write one shard, then what says that it is whole."""
-    path = out / f"{plan.name}.tar"
-    rows: list[dict[str, Any]] = []
-    skipped: Counter[str] = Counter()
-    with atomic_write(path) as stream:
-        writer = shards.ShardWriter(stream)
-        images = _encode_all(inputs.samples(plan.rows), pool)
-        for done, (sample, image) in enumerate(images, plan.rows.start + 1):
-            if isinstance(image, str):
-                skipped[image] += 1
-            else:
-                place = writer.add(sample.image_id, {**sample.members, "image": image})
-                rows.append({"image_id": sample.image_id, "split": plan.split, "shard": path.name, **place})
-            task.update(done, shard=plan.name)
-        sha256 = writer.close()
-    if not rows:
-        path.unlink()
-    table = pa.Table.from_pylist(rows, schema=shards.INDEX)
-    part = _Part(table, writer.bytes if rows else 0, sha256, dict(skipped))
-    facts = {"fingerprint": fingerprint, "bytes": part.bytes, "sha256": sha256, "skipped": part.skipped}
-    with atomic_write(out / "parts" / f"{plan.name}.parquet") as stream:
-        pq.write_table(table.replace_schema_metadata({"xraytk.part": json.dumps(facts)}), stream)
-    return part
-
-
-def _encode_all(samples: Iterable[Sample], pool: ThreadPoolExecutor) -> Iterator[tuple[Sample, bytes | str]]:
-    """Encode the images on all threads and yield them in order, a few ahead of the writing."""
-    ahead: deque[tuple[Sample, Future[bytes | str]]] = deque()
-    for sample in samples:
-        ahead.append((sample, pool.submit(_encode, sample)))
-        if len(ahead) > AHEAD:
-            first, future = ahead.popleft()
-            yield first, future.result()
-    for first, future in ahead:
-        yield first, future.result()
-
-
-def _encode(sample: Sample) -> bytes | str:
-    """Return the image as a shard holds it, or the reason why there is none."""
-    try:
-        image = decode_png(sample.path.read_bytes())
-    except FileNotFoundError:
-        return "image_missing"
-    except (OSError, ValueError):
-        return "image_broken"
-    return shards.encode_image(to_8bit(image)) if image.shape == sample.shape else "image_broken"
 
 
 def _orphans(plans: list[_Plan], out: Path) -> list[Path]:
@@ -279,35 +222,59 @@ def _orphans(plans: list[_Plan], out: Path) -> list[Path]:
 
 
 def _finish(
-    plans: list[_Plan], parts: list[_Part], labels: list[str], skipped: Counter[str], out: Path
+    plans: list[_Plan], parts: list[Part], inputs: Joined, recipe: Recipe, out: Path
 ) -> dict[str, Any]:
     """Remove what is not listed, then write the index, index.json last; return the latter."""
+    skipped = shard_parts.reasons(parts)
+    skipped.update(inputs.left_out)
     left_out = {reason: skipped[reason] for reason in sorted(skipped) if skipped[reason]}
     if not any(len(part.rows) for part in parts):
         raise DataError(
-            f"none of {sum(len(plan.rows) for plan in plans)} images can be put into shards",
+            f"none of {len(inputs.split)} images can be put into shards",
             "left out: " + ", ".join(f"{n} {reason}" for reason, n in left_out.items()),
             "Look at the ingest folder, and run `xraytk ingest` again.",
         )
     for path in _orphans(plans, out):
         path.unlink()
-    table = pa.concat_tables([part.rows for part in parts]).combine_chunks()
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    named = [(plan.name, plan.split, part) for plan, part in zip(plans, parts, strict=True)]
+    return write_index(out, named, recipe, inputs.labels, left_out)
+
+
+def write_index(
+    out: Path,
+    parts: Sequence[tuple[str, str, Part]],
+    recipe: Recipe,
+    labels: list[str],
+    left_out: dict[str, int],
+) -> dict[str, Any]:
+    """Write the tables of a shards folder, index.json last; return the latter.
+
+    Args:
+        out: The shards folder.
+        parts: Name, split and content of each shard.
+        recipe: How images are stored.
+        labels: Names of all labels, sorted.
+        left_out: Number of images by the reason why they are not in.
+    """
+    table = pa.concat_tables([part.rows for _, _, part in parts]).combine_chunks()
+    index = index_bytes(table)
+    missing = [row for part in parts for row in shard_parts.skipped_rows(*part)]
+    manifest.write_table(out / "skipped.parquet", shard_parts.SKIPPED, missing)
     with atomic_write(out / "index.parquet") as stream:
-        stream.write(buffer.getvalue())
+        stream.write(index)
     infos = [
-        shards.ShardInfo(f"{plan.name}.tar", plan.split, len(part.rows), part.bytes, part.sha256)
-        for plan, part in zip(plans, parts, strict=True)
+        ShardInfo(f"{name}.tar", split, len(part.rows), part.bytes, part.sha256)
+        for name, split, part in parts
         if len(part.rows)
     ]
     head = {
-        "format": shards.FORMAT,
+        "format": FORMAT,
+        **as_plain(recipe),
         "labels": labels,
         "counts": {s: n for s in SPLITS if (n := sum(i.count for i in infos if i.split == s))},
         "skipped": left_out,
         "shards": [as_plain(info) for info in infos],
-        "index_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "index_sha256": hashlib.sha256(index).hexdigest(),
     }
     write_json(out / "index.json", head)
     return head

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from xraytk.data import augment
-from xraytk.data.shards import ShardIndex, ShardReader, decode_image
+from xraytk.data.pictures import to_8bit
+from xraytk.data.shards import ShardIndex, ShardReader
 from xraytk.errors import DataError, MachineError, UsageError
 from xraytk.processes import leave_with_parent
 from xraytk.records import LANGUAGES, Batch
@@ -277,7 +278,7 @@ class _Samples(Dataset[Any]):
         chance = self._draw(position)
         side, fit = self._config.image_px, self._config.fit
         if "image" in self._needs:
-            image = decode_image(self._reader.read(row, "image") or b"")
+            image = to_8bit(self._reader.image(row, shape=shape))
             placed, valid = augment.place(image, side, fit, chance)
             out.image[i, 0] = torch.from_numpy(placed)
             shape = image.shape
