@@ -389,15 +389,27 @@ def mask(
     return locals()
 
 
-@_verb("shard:ShardConfig", "xraytk shard --verify")
+@_verb("shard:ShardConfig", "xraytk shard --also-px 512    or    xraytk shard --verify")
 def shard(
     source: Annotated[
         Path | None, typer.Argument(help="An ingest folder; the workspace's by default.")
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="A masks folder; the workspace's by default.")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="tiff (8 bit, lossless), tiff16 or jpeg (--set quality=95).")
+    ] = None,
+    also_px: Annotated[
+        int | None, typer.Option(min=1, help="Long side of a second, smaller image beside each.")
+    ] = None,
+    select: Annotated[
+        Path | None, typer.Option(help="Only images that this table (image_id, keep) keeps.")
+    ] = None,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Images a shard.")] = None,
     verify: Annotated[
-        bool | None, typer.Option("--verify", help="Only check the shards against the index.")
+        bool | None, typer.Option("--verify", help="Only check every byte against the index.")
+    ] = None,
+    repair: Annotated[
+        bool | None, typer.Option("--repair", help="Write again only what is not whole.")
     ] = None,
     workers: Workers = None,
     work: Work = None,

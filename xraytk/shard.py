@@ -8,28 +8,27 @@ one shard, not all. The index is written last.
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from xraytk.data import codec as codecs
-from xraytk.data import manifest, shard_parts
+from xraytk.data import shard_parts
 from xraytk.data.join import Joined
-from xraytk.data.shard_index import FORMAT, ShardInfo, index_bytes, parse_head
-from xraytk.data.shard_parts import Part, Recipe
+from xraytk.data.shard_parts import Order, Part, Recipe
+from xraytk.data.shard_repair import repair
 from xraytk.data.shard_verify import verify
 from xraytk.errors import DataError, UsageError
-from xraytk.files import Workspace, atomic_write, default_work, folder_lock, remove_leftovers, write_json
+from xraytk.files import Workspace, default_work, folder_lock, remove_leftovers
 from xraytk.progress import Progress, Silent
-from xraytk.records import FRONTAL_VIEWS, SPLITS, VIEWS, as_plain
+from xraytk.records import FRONTAL_VIEWS, VIEWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +96,7 @@ class ShardResult:
         bytes_per_image: Their size over the number of samples.
         skipped: Images left out, by reason: view, unselected, image_missing, image_broken.
         out: The shards folder.
+        changed: Of the repaired shards, how many are not as they were, as the input has changed.
     """
 
     samples: dict[str, int]
@@ -106,6 +106,7 @@ class ShardResult:
     bytes_per_image: float
     skipped: dict[str, int]
     out: Path
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +134,11 @@ def run(config: ShardConfig, progress: Progress | None = None) -> ShardResult:
     work = Workspace(config.work)
     out = config.out or work.shards
     if config.verify:
-        shards = len(verify(out, progress).shards)
-        return _result(parse_head((out / "index.json").read_bytes(), str(out)), shards, out)
-    contours: Path | None = (config.masks or work.masks) / "contours.parquet"
-    if config.masks is None and contours is not None and not contours.exists():
-        progress.note("no lung contours: the shards go without (run `xraytk mask` to have them)")
-        contours = None
-    inputs = Joined(
-        config.source or work.ingest,
-        contours,
-        config.views,
-        progress,
-        select=config.select,
-        also_px=config.also_px,
-    )
+        head = verify(out, progress)
+        return _result(head, len(head["shards"]), out)
+    if config.repair:
+        return _repair(config, out, progress)
+    inputs = _inputs(config, config.views, config.also_px, progress)
     recipe = Recipe(
         codec=config.codec,
         quality=config.quality if config.codec == "jpeg" else 0,
@@ -159,6 +151,32 @@ def run(config: ShardConfig, progress: Progress | None = None) -> ShardResult:
         parts, kept = _make_parts(plans, inputs, recipe, out, config.workers, progress)
         head = _finish(plans, parts, inputs, recipe, out)
     return _result(head, kept, out)
+
+
+def _inputs(
+    config: ShardConfig, views: tuple[str, ...], also_px: int, progress: Progress, select: bool = True
+) -> Joined:
+    """Join what the config names; without contours when there are none."""
+    work = Workspace(config.work)
+    contours: Path | None = (config.masks or work.masks) / "contours.parquet"
+    if config.masks is None and contours is not None and not contours.exists():
+        progress.note("no lung contours: the shards go without (run `xraytk mask` to have them)")
+        contours = None
+    source = config.source or work.ingest
+    chosen = config.select if select else None
+    return Joined(source, contours, views, progress, select=chosen, also_px=also_px)
+
+
+def _repair(config: ShardConfig, out: Path, progress: Progress) -> ShardResult:
+    """What is written again follows the shards that are there, not the config's flags."""
+
+    def inputs(also_px: int) -> Joined:
+        return _inputs(config, VIEWS, also_px, progress, select=False)
+
+    with folder_lock(out), ThreadPoolExecutor(config.workers or os.cpu_count() or 1) as pool:
+        mended = repair(out, inputs, pool, progress)
+    kept = len(mended.head["shards"]) - len(mended.written)
+    return dataclasses.replace(_result(mended.head, kept, out), changed=len(mended.changed))
 
 
 def _result(head: Mapping[str, Any], kept: int, out: Path) -> ShardResult:
@@ -191,7 +209,7 @@ def _make_parts(
 ) -> tuple[list[Part], int]:
     """Keep what is whole, write the rest; also returns how many were kept."""
     if _orphans(plans, out):
-        (out / "index.json").unlink(missing_ok=True)  # it no longer says what is to be there
+        shard_parts.unfinish(out)
     parts, kept = [], 0
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)  # codecs hold no lock of Python's
     try:
@@ -203,10 +221,9 @@ def _make_parts(
                 if part and part.fingerprint == wanted and shard_parts.has_size(out, plan.name, part):
                     kept += 1
                 else:
-                    (out / "index.json").unlink(missing_ok=True)
-                    part = shard_parts.write_part(
-                        out, plan.name, plan.split, samples, recipe, pool, task, plan.rows.start
-                    )
+                    shard_parts.unfinish(out)
+                    job = shard_parts.Job(plan.name, plan.split, samples, wanted)
+                    part = shard_parts.write_part(out, job, recipe, pool, task, plan.rows.start)
                 parts.append(part)
                 task.update(plan.rows.stop, shard=plan.name)
     finally:
@@ -225,10 +242,8 @@ def _finish(
     plans: list[_Plan], parts: list[Part], inputs: Joined, recipe: Recipe, out: Path
 ) -> dict[str, Any]:
     """Remove what is not listed, then write the index, index.json last; return the latter."""
-    skipped = shard_parts.reasons(parts)
-    skipped.update(inputs.left_out)
-    left_out = {reason: skipped[reason] for reason in sorted(skipped) if skipped[reason]}
     if not any(len(part.rows) for part in parts):
+        left_out = shard_parts.all_left_out(parts, inputs.left_out)
         raise DataError(
             f"none of {len(inputs.split)} images can be put into shards",
             "left out: " + ", ".join(f"{n} {reason}" for reason, n in left_out.items()),
@@ -237,44 +252,10 @@ def _finish(
     for path in _orphans(plans, out):
         path.unlink()
     named = [(plan.name, plan.split, part) for plan, part in zip(plans, parts, strict=True)]
-    return write_index(out, named, recipe, inputs.labels, left_out)
-
-
-def write_index(
-    out: Path,
-    parts: Sequence[tuple[str, str, Part]],
-    recipe: Recipe,
-    labels: list[str],
-    left_out: dict[str, int],
-) -> dict[str, Any]:
-    """Write the tables of a shards folder, index.json last; return the latter.
-
-    Args:
-        out: The shards folder.
-        parts: Name, split and content of each shard.
-        recipe: How images are stored.
-        labels: Names of all labels, sorted.
-        left_out: Number of images by the reason why they are not in.
-    """
-    table = pa.concat_tables([part.rows for _, _, part in parts]).combine_chunks()
-    index = index_bytes(table)
-    missing = [row for part in parts for row in shard_parts.skipped_rows(*part)]
-    manifest.write_table(out / "skipped.parquet", shard_parts.SKIPPED, missing)
-    with atomic_write(out / "index.parquet") as stream:
-        stream.write(index)
-    infos = [
-        ShardInfo(f"{name}.tar", split, len(part.rows), part.bytes, part.sha256)
-        for name, split, part in parts
-        if len(part.rows)
-    ]
-    head = {
-        "format": FORMAT,
-        **as_plain(recipe),
-        "labels": labels,
-        "counts": {s: n for s in SPLITS if (n := sum(i.count for i in infos if i.split == s))},
-        "skipped": left_out,
-        "shards": [as_plain(info) for info in infos],
-        "index_sha256": hashlib.sha256(index).hexdigest(),
-    }
-    write_json(out / "index.json", head)
-    return head
+    order = Order(
+        recipe=recipe,
+        labels=inputs.labels,
+        left_out=inputs.left_out,
+        shards=[(plan.name, plan.split) for plan in plans],
+    )
+    return shard_parts.write_index(out, named, order)

@@ -175,7 +175,15 @@ class ShardIndex:
 
 
 _ARRAYS = ("image_id", "shard", "offset", "length", "crc32")
-_HEAD = {"codec": str, "also_px": int, "labels": list, "shards": list, "counts": dict, "index_sha256": str}
+_HEAD = {
+    "codec": str,
+    "also_px": int,
+    "labels": list,
+    "shards": list,
+    "counts": dict,
+    "index_sha256": str,
+    "head_sha256": str,
+}
 _REPAIR = f"Run `{MADE_BY} --repair` to write it again."
 
 
@@ -203,6 +211,8 @@ def parse_head(data: bytes, place: str) -> dict[str, Any]:
         )
     if wrong := sorted(name for name, kind in _HEAD.items() if not isinstance(head.get(name), kind)):
         raise DataError(f"{place}/index.json is not whole", f"it lacks a usable {', '.join(wrong)}", _REPAIR)
+    if head_sha256(head) != head["head_sha256"]:
+        raise DataError(f"{place}/index.json is not whole", "its content is not of its head_sha256", _REPAIR)
     if head["codec"] not in CODECS:
         raise DataError(
             f"{place} holds images of the codec {head['codec']!r}",
@@ -210,6 +220,12 @@ def parse_head(data: bytes, place: str) -> dict[str, Any]:
             "Use the version of xraytk that wrote them.",
         )
     return head
+
+
+def head_sha256(head: dict[str, Any]) -> str:
+    """SHA-256 over the content of index.json, but for the field that holds it."""
+    rest = {name: value for name, value in head.items() if name != "head_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def index_bytes(table: pa.Table) -> bytes:

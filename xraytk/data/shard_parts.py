@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,15 @@ import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xraytk.data import codec
+from xraytk.data import codec, manifest
 from xraytk.data.join import Sample, small_shape
 from xraytk.data.pictures import decode_png
-from xraytk.data.shard_index import FORMAT, INDEX
+from xraytk.data.shard_index import FORMAT, INDEX, ShardInfo, head_sha256, index_bytes
 from xraytk.data.shard_writer import ShardWriter
-from xraytk.files import atomic_write
+from xraytk.errors import DataError
+from xraytk.files import atomic_write, write_json
 from xraytk.progress import Task
+from xraytk.records import SPLITS, as_plain
 
 AHEAD = 128
 """Encoded images that may wait for the writer: about 100 MB."""
@@ -51,6 +53,42 @@ class Recipe:
     codec: str
     quality: int
     also_px: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a finished run has written, as ``parts/order.json`` holds it.
+
+    It goes when the first part is about to change, and comes back when the last is whole: parts
+    without an order may be a mixture of two runs.
+
+    Args:
+        recipe: How images are stored.
+        labels: Names of all labels, sorted.
+        left_out: Number of images that belong to no shard, by reason.
+        shards: Name and split of each, those that come out empty too.
+    """
+
+    recipe: Recipe
+    labels: list[str]
+    left_out: dict[str, int]
+    shards: list[tuple[str, str]]
+
+    def save(self, out: Path) -> None:
+        """Write ``parts/order.json`` in a shards folder."""
+        write_json(out / "parts" / "order.json", {"format": FORMAT, **as_plain(self)})
+
+    @classmethod
+    def load(cls, out: Path) -> Order | None:
+        """Read it; None when there is none that is whole."""
+        try:
+            facts = json.loads((out / "parts" / "order.json").read_bytes())
+            if facts.pop("format") != FORMAT:
+                return None
+            recipe, shards = Recipe(**facts.pop("recipe")), [(n, s) for n, s in facts.pop("shards")]
+            return cls(recipe=recipe, shards=shards, **facts)
+        except (OSError, AttributeError, KeyError, TypeError, ValueError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,47 +141,74 @@ def has_size(out: Path, name: str, part: Part) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One shard to be.
+
+    Args:
+        name: Without ending.
+        split: Of its samples.
+        samples: In their order in the tar.
+        fingerprint: Of these samples before they were read.
+    """
+
+    name: str
+    split: str
+    samples: list[Sample]
+    fingerprint: str
+
+
+def unfinish(out: Path) -> None:
+    """Say that the folder no longer holds one whole set of shards."""
+    (out / "index.json").unlink(missing_ok=True)
+    (out / "parts" / "order.json").unlink(missing_ok=True)
+
+
 def write_part(
     out: Path,
-    name: str,
-    split: str,
-    samples: list[Sample],
+    job: Job,
     recipe: Recipe,
     pool: Executor,
     task: Task,
     done: int = 0,
+    *,
+    all_of_them: bool = False,
 ) -> Part:
     """Write one shard, then what says that it is whole.
 
     Args:
         out: The shards folder.
-        name: Of the shard, without ending.
-        split: Of its samples.
-        samples: In their order in the tar.
+        job: The shard.
         recipe: How images are stored.
         pool: Encodes; its size changes no byte.
         task: Told of every sample.
         done: Samples of the task before these.
+        all_of_them: Whether an image that cannot be read is an error, and nothing is written.
+
+    Raises:
+        DataError: If ``all_of_them`` and one cannot be read.
     """
-    path = out / f"{name}.tar"
+    path = out / f"{job.name}.tar"
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     with atomic_write(path) as stream:
         writer = ShardWriter(stream, recipe.codec)
-        for sample, images in _encode_all(samples, recipe, pool):
+        for sample, images in _encode_all(job.samples, recipe, pool):
             done += 1
             if isinstance(images, str):
                 skipped[sample.image_id] = images
+                if all_of_them:
+                    raise DataError(f"{path.name} needs image {sample.image_id}", images)
             else:
                 place = writer.add(sample.image_id, {**sample.members, **images})
-                rows.append({"image_id": sample.image_id, "split": split, "shard": path.name, **place})
-            task.update(done, shard=name)
+                rows.append({"image_id": sample.image_id, "split": job.split, "shard": path.name, **place})
+            task.update(done, shard=job.name)
         sha256 = writer.close()
     if not rows:
         path.unlink()
     table = pa.Table.from_pylist(rows, schema=INDEX)
-    part = Part(table, writer.bytes if rows else 0, sha256, skipped, fingerprint(samples, recipe))
-    save_part(out, name, part)
+    part = Part(table, writer.bytes if rows else 0, sha256, skipped, job.fingerprint)
+    save_part(out, job.name, part)
     return part
 
 
@@ -159,17 +224,52 @@ def save_part(out: Path, name: str, part: Part) -> None:
         pq.write_table(part.rows.replace_schema_metadata({"xraytk.part": json.dumps(facts)}), stream)
 
 
+def write_index(out: Path, parts: Sequence[tuple[str, str, Part]], order: Order) -> dict[str, Any]:
+    """Write the tables of a shards folder, index.json last; return the latter.
+
+    Args:
+        out: The shards folder.
+        parts: Name, split and content of each shard; those without a sample too.
+        order: What they are.
+    """
+    order.save(out)
+    index = index_bytes(pa.concat_tables([part.rows for _, _, part in parts]).combine_chunks())
+    missing = [row for part in parts for row in skipped_rows(*part)]
+    manifest.write_table(out / "skipped.parquet", SKIPPED, missing)
+    with atomic_write(out / "index.parquet") as stream:
+        stream.write(index)
+    infos = [
+        ShardInfo(f"{name}.tar", split, len(part.rows), part.bytes, part.sha256)
+        for name, split, part in parts
+        if len(part.rows)
+    ]
+    head = {
+        "format": FORMAT,
+        **as_plain(order.recipe),
+        "labels": order.labels,
+        "counts": {s: n for s in SPLITS if (n := sum(i.count for i in infos if i.split == s))},
+        "skipped": all_left_out([part for _, _, part in parts], order.left_out),
+        "shards": [as_plain(info) for info in infos],
+        "index_sha256": hashlib.sha256(index).hexdigest(),
+    }
+    head["head_sha256"] = head_sha256(head)
+    write_json(out / "index.json", head)
+    return head
+
+
+def all_left_out(parts: Iterable[Part], left_out: Mapping[str, int]) -> dict[str, int]:
+    """Number of images that are in no shard, by reason, sorted; without zeros."""
+    counts = Counter(reason for part in parts for reason in part.skipped.values())
+    counts.update(left_out)
+    return {reason: counts[reason] for reason in sorted(counts) if counts[reason]}
+
+
 def skipped_rows(name: str, split: str, part: Part) -> list[dict[str, str]]:
     """Rows of the table of skipped images, schema `SKIPPED`, for one part."""
     return [
         {"image_id": image_id, "split": split, "shard": f"{name}.tar", "reason": reason}
         for image_id, reason in part.skipped.items()
     ]
-
-
-def reasons(parts: Iterable[Part]) -> Counter[str]:
-    """Number of skipped images by reason."""
-    return Counter(reason for part in parts for reason in part.skipped.values())
 
 
 def _encode_all(

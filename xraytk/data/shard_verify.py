@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from xraytk.data.shard_index import MEMBERS, ShardIndex
+from xraytk.data.shard_index import INDEX, MEMBERS, ShardIndex, parse_head
+from xraytk.data.shard_parts import Order, Part, read_part
 from xraytk.errors import DataError
 from xraytk.files import sha256_of
 from xraytk.progress import Progress, Silent
@@ -23,20 +26,28 @@ class Found:
     """What a look at every byte found.
 
     Args:
-        index: None when it is not whole itself.
+        head: Content of index.json; None when it is not whole.
+        indexed: Whether head and index.parquet are whole and belong together.
+        parts: What is known of each shard that should be there: name without ending, split, and
+            its rows, bytes and SHA-256; None for one of which nothing is known.
         problems: A line each; empty when all is whole.
-        broken: Names of the shards that are not whole, with their ending.
-        extra: Tars that the index does not list.
+        broken: Names of the shards that are not whole, without ending.
+        extra: Tars that are not listed.
     """
 
-    index: ShardIndex | None
+    head: dict[str, Any] | None
+    indexed: bool
+    parts: list[tuple[str, str, Part | None]]
     problems: list[str]
     broken: list[str]
-    extra: list[str]
+    extra: list[Path]
 
 
 def examine(folder: Path, progress: Progress | None = None) -> Found:
-    """Check every byte of a shards folder against its index, and change nothing.
+    """Check every byte of a shards folder, and change nothing.
+
+    Shards are checked against the index; where that is broken, against the parts that were
+    left when they were made.
 
     Args:
         folder: The shards folder.
@@ -45,81 +56,124 @@ def examine(folder: Path, progress: Progress | None = None) -> Found:
     Raises:
         DataError: If there is no shards folder, or it is of another format.
     """
+    head, problems = _head(folder)
     try:
-        index = ShardIndex.load(folder)
+        ShardIndex.load(folder)
+        indexed = True
     except DataError as error:
-        if not (folder / "index.json").exists() and not any(folder.glob("*.tar")):
-            raise
-        return Found(None, [str(error)], [], [])
-    problems, broken = [], []
-    with (progress or Silent()).task("verify", len(index.shards), "shards") as task:
-        for number, shard in enumerate(index.shards):
-            if problem := _shard_problem(index, number):
+        indexed = False
+        if head is not None:
+            problems.append(str(error))
+    if indexed and head is not None:
+        parts = _parts_of_index(folder, head)
+    else:
+        order = Order.load(folder)
+        parts = [(n, s, read_part(folder, n)) for n, s in order.shards] if order else []
+        problems += [f"{name}.tar cannot be checked without the index" for name, _, p in parts if p is None]
+    broken = []
+    with (progress or Silent()).task("verify", len(parts), "shards") as task:
+        for done, (name, _, part) in enumerate(parts, 1):
+            if part is not None and (problem := _problem(folder / f"{name}.tar", part)):
                 problems.append(problem)
-                broken.append(shard.name)
-            task.update(number + 1)
-    listed = {shard.name for shard in index.shards}
-    extra = sorted(path.name for path in folder.glob("*.tar") if path.name not in listed)
-    problems += [f"{name} is not in the index" for name in extra]
-    return Found(index, problems, broken, extra)
+                broken.append(name)
+            task.update(done)
+    listed = {name for name, _, _ in parts}
+    extra = sorted(path for path in folder.glob("*.tar") if parts and path.stem not in listed)
+    problems += [f"{path.name} is not in the index" for path in extra]
+    return Found(head, indexed, parts, problems, broken, extra)
 
 
-def verify(folder: Path, progress: Progress | None = None) -> ShardIndex:
+def verify(folder: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Check every byte of a shards folder against its index.
 
     Args:
         folder: The shards folder.
         progress: Where to report to.
 
+    Returns:
+        The content of index.json.
+
     Raises:
         DataError: Naming all that is not whole, found against wanted.
     """
     found = examine(folder, progress)
-    if found.index is None or found.problems:
-        shards = len(found.index.shards) if found.index else 0
+    if found.problems or found.head is None:
+        count = len(found.problems)
         raise DataError(
-            f"{folder} is not whole" if not shards else f"{folder} is not whole ({shards} shards)",
+            f"{folder} is not whole: {count} problem{'s' if count > 1 else ''}, {len(found.parts)} shards",
             "\n".join(found.problems),
             "Run `xraytk shard --repair`: it writes again only what is not whole.",
         )
-    return found.index
+    return found.head
 
 
-def _shard_problem(index: ShardIndex, number: int) -> str:
-    """Say what is wrong with one tar; "" when nothing is."""
-    shard = index.shards[number]
-    path = index.folder / shard.name
+def _head(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    path = folder / "index.json"
+    if not path.exists():
+        if not any(folder.glob("*.tar")):
+            raise DataError(f"{path} does not exist", todo="Run `xraytk shard` first.")
+        return None, [f"{path} does not exist: the shards were never finished, or it was lost"]
     try:
-        size = path.stat().st_size
-        if size != shard.bytes:
-            return f"{shard.name} has {size} bytes, {shard.bytes} wanted{_images(index, number)}"
-        found = sha256_of(path)
-    except FileNotFoundError:
-        return f"{shard.name} does not exist"
-    except OSError as error:
-        return f"{shard.name} cannot be read: {error.strerror}"
-    if found == shard.sha256:
+        return parse_head(path.read_bytes(), str(folder)), []
+    except DataError as error:
+        if "of format" in error.what:
+            raise
+        return None, [str(error)]
+
+
+def _parts_of_index(folder: Path, head: dict[str, Any]) -> list[tuple[str, str, Part | None]]:
+    """What the index knows of each shard, its rows in place."""
+    table = pq.read_table(folder / "index.parquet").cast(INDEX)
+    made: list[tuple[str, str, Part | None]] = []
+    first = 0
+    for shard in head["shards"]:
+        name = shard["name"].removesuffix(".tar")
+        rows = table.slice(first, shard["count"])
+        first += shard["count"]
+        made.append((name, shard["split"], Part(rows, shard["bytes"], shard["sha256"], {}, "")))
+    return made
+
+
+def _problem(path: Path, part: Part) -> str:
+    """Say what is wrong with one tar; "" when nothing is."""
+    if part.bytes == 0:  # none of its samples could be written
         return ""
-    what = f"{shard.name}: sha256 is {found[:12]}..., index.json says {shard.sha256[:12]}..."
-    return what + _images(index, number)
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, io.SEEK_END)
+            if size != part.bytes:
+                return f"{path.name} has {size} bytes, {part.bytes} wanted{_images(stream, part)}"
+            found = sha256_of(path)
+            if found != part.sha256:
+                what = f"{path.name}: sha256 is {found[:12]}..., wanted is {part.sha256[:12]}..."
+                return what + _images(stream, part)
+    except FileNotFoundError:
+        return f"{path.name} does not exist"
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror}"
+    return ""
 
 
-def _images(index: ShardIndex, number: int) -> str:
+def _images(stream: io.BufferedReader, part: Part) -> str:
     """Name the images of a broken tar whose members are not whole."""
-    rows = np.flatnonzero(index.shard == number)
-    with (index.folder / index.shards[number].name).open("rb") as stream:
-        names = [index.image_id[row].decode() for row in rows if any(_bad_members(index, int(row), stream))]
+    names = [row["image_id"] for row in _rows(part.rows) if not _is_whole(stream, row)]
     if not names:
         return "; no image is broken, only what lies between them"
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"; broken: {', '.join(names[:_MOST_NAMED])}{more} of {len(rows)} images"
+    return f"; broken: {', '.join(names[:_MOST_NAMED])}{more} of {len(part.rows)} images"
 
 
-def _bad_members(index: ShardIndex, row: int, stream: io.BufferedReader) -> Iterator[str]:
-    for slot, name in enumerate(MEMBERS):
-        length = int(index.length[row, slot])
-        if length >= 0:
-            stream.seek(int(index.offset[row, slot]))
+def _rows(table: pa.Table) -> Iterable[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def _is_whole(stream: io.BufferedReader, row: dict[str, Any]) -> bool:
+    for name in MEMBERS:
+        length = row[f"{name}_length"]
+        if length is not None:
+            stream.seek(row[f"{name}_offset"])
             data = stream.read(length)
-            if len(data) != length or imagecodecs.deflate_crc32(data) != index.crc32[row, slot]:
-                yield name
+            if len(data) != length or imagecodecs.deflate_crc32(data) != row[f"{name}_crc32"]:
+                return False
+    return True
