@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import warnings
 from pathlib import Path
+from typing import Any
 
+import cv2
 import ingest_like
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-import webdataset
 
 from xraytk import shard
-from xraytk.data import shards
+from xraytk.data import manifest, shards
 from xraytk.data.pictures import to_8bit
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.files import folder_lock, sha256_of
@@ -45,16 +49,23 @@ def tree(folder: Path) -> dict[str, str]:
     return {p.name: sha256_of(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != ".lock"}
 
 
+def by_webdataset(*tars: Path, decode: str = "") -> dict[str, dict[str, Any]]:
+    """What the webdataset package makes of tars: samples by their key."""
+    webdataset = pytest.importorskip("webdataset", reason="needs the webdataset package")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # webdataset leaves its files open
+        data = webdataset.WebDataset(sorted(map(str, tars)), shardshuffle=False, empty_check=False)
+        seen = {sample["__key__"]: sample for sample in (data.decode(decode) if decode else data)}
+        gc.collect()
+    return seen
+
+
 def test_the_webdataset_package_reads_every_field(tmp_path):
     ids = ingest_like.make(tmp_path)
     result = run(tmp_path, max_samples=4)
     assert result.samples == {"train": 12, "val": 4, "test": 4}
     assert result.shards == 5
-    tars = sorted(str(p) for p in (tmp_path / "shards").glob("*.tar"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # webdataset leaves its files open
-        seen = {s["__key__"]: s for s in webdataset.WebDataset(tars, shardshuffle=False, empty_check=False)}
-        gc.collect()
+    seen = by_webdataset(*(tmp_path / "shards").glob("*.tar"))
     assert sorted(seen) == sorted(ids)
     for i, name in enumerate(ids):
         sample = seen[name]
@@ -68,9 +79,72 @@ def test_the_webdataset_package_reads_every_field(tmp_path):
         assert contour["status"] == ("failed" if i % 5 == 4 else "ok")
         assert contour["grid"] == [2, 2]
         assert contour["lung_share"] == [0.1, 0.2, 0.3, 0.4]
-        assert contour["polygons"] == ([] if i % 5 == 4 else [{"name": "right", **ingest_like.BOX}])
+        assert contour["polygons"] == ([] if i % 5 == 4 else [{"name": "right_lung", **ingest_like.BOX}])
+        assert contour["others"] == ([] if i % 5 == 4 else [{"name": "right_clear", **ingest_like.BOX}])
+        assert contour["confidence"] == (None if i % 5 == 4 else 0.97)
+        assert (contour["source"], contour["checked"]) == ("net", "")
         meta = json.loads(sample["json"])
         assert (meta["patient_hash"], meta["spacing_x_mm"]) == (name[::-1], 0.14)
+        assert (meta["view"], meta["spacing_kind"]) == ("PA", "detector")
+
+
+@pytest.mark.parametrize("codec", shards.CODECS)
+def test_every_codec_and_a_second_resolution_are_read_by_webdataset(tmp_path, codec):
+    ids = ingest_like.make(tmp_path, 4, splits=["train"])
+    run(tmp_path, codec=codec, also_px=45)
+    ending = shards.CODECS[codec].ending
+    seen = by_webdataset(tmp_path / "shards/train-000000.tar")
+    for i, name in enumerate(ids):
+        whole = ingest_like.picture(i)
+        size = (36, 45) if i % 2 == 0 else (45, 30)  # width, height
+        small = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+        for field, wanted in ((ending, whole), (f"small.{ending}", small)):
+            found = shards.decode(seen[name][field], codec, wanted.shape)
+            if codec == "jpeg":
+                assert np.abs(found.astype(int) - to_8bit(wanted)).mean() < 6  # noise, at its worst
+            else:
+                assert np.array_equal(found, wanted if codec == "tiff16" else to_8bit(wanted))
+        meta = json.loads(seen[name]["json"])
+        assert (meta["small_width"], meta["small_height"]) == size
+        assert meta["small_spacing_x_mm"] == round(0.14 * whole.shape[1] / size[0], 6)
+        assert meta["small_spacing_y_mm"] is None
+    index = shards.ShardIndex.load(tmp_path / "shards")
+    assert (index.codec, index.also_px) == (codec, 45)
+
+
+def test_pil_reads_what_webdataset_hands_over(tmp_path):
+    ids = ingest_like.make(tmp_path, 2, splits=["train"])
+    run(tmp_path)
+    seen = by_webdataset(tmp_path / "shards/train-000000.tar", decode="l8")
+    for i, name in enumerate(ids):
+        assert np.array_equal(seen[name]["tif"], to_8bit(ingest_like.picture(i)))
+
+
+def test_a_small_image_is_not_enlarged(tmp_path):
+    ingest_like.make(tmp_path, 1, splits=["train"])
+    run(tmp_path, also_px=512)
+    reader = shards.ShardReader(shards.ShardIndex.load(tmp_path / "shards"))
+    assert np.array_equal(reader.image(0, "small"), reader.image(0))
+    meta = json.loads(reader.read(0, "meta"))
+    assert (meta["small_height"], meta["small_spacing_x_mm"]) == (90, 0.14)
+    reader.close()
+
+
+def test_the_tar_command_lists_the_members(tmp_path):
+    ids = ingest_like.make(tmp_path, 2, splits=["train"], contours=False)
+    run(tmp_path, also_px=20)
+    tar = tmp_path / "shards/train-000000.tar"
+    if shutil.which("tar") is None:
+        pytest.skip("needs the tar command")
+    listed = subprocess.run(["tar", "tf", tar], check=True, capture_output=True, text=True).stdout.split()
+    first, second = sorted(ids)
+    zh = [f"{n}.zh.txt" for n in ids[1:]]
+    wanted = [
+        f"{name}.{end}"
+        for name in (first, second)
+        for end in ("tif", "small.tif", "en.txt", "zh.txt", "labels.json", "json")
+    ]
+    assert listed == [name for name in wanted if not name.endswith("zh.txt") or name in zh]
 
 
 def test_members_come_in_a_fixed_order_and_without_a_trace_of_the_source(tmp_path):
@@ -164,6 +238,13 @@ def test_a_missing_and_a_broken_image_are_counted_not_fatal(tmp_path, capfd):
     assert result.skipped == {"image_broken": 2, "image_missing": 1}
     assert sum(result.samples.values()) == 17
     assert run(tmp_path).skipped == result.skipped  # kept shards remember
+    table = pq.read_table(tmp_path / "shards/skipped.parquet").to_pylist()
+    assert {row["image_id"]: row["reason"] for row in table} == {
+        ids[0]: "image_missing",
+        ids[1]: "image_broken",
+        ids[2]: "image_broken",
+    }
+    assert {(row["split"], row["shard"]) for row in table} == {("train", "train-000000.tar")}
     assert capfd.readouterr() == ("", "")
 
 
@@ -193,6 +274,79 @@ def test_only_the_wanted_views_are_kept(tmp_path):
     assert sum(result.samples.values()) == 10
     with pytest.raises(DataError, match="20 images are of other views than AP"):
         run(tmp_path, views=("AP",))
+
+
+def selection(path: Path, keep: dict[str, bool]) -> Path:
+    pq.write_table(pa.table({"image_id": list(keep), "keep": list(keep.values())}), path)
+    return path
+
+
+def test_only_selected_images_go_in_and_another_selection_rewrites_what_it_must(tmp_path):
+    ids = sorted(ingest_like.make(tmp_path, 12, splits=["train"]))
+    some = selection(tmp_path / "some.parquet", {name: i % 2 == 0 for i, name in enumerate(ids[:10])})
+    result = run(tmp_path, select=some, max_samples=2)
+    assert result.skipped == {"unselected": 7}  # five say no, two are not in the table
+    index = shards.ShardIndex.load(tmp_path / "shards")
+    assert [name.decode() for name in index.image_id] == ids[0:10:2]
+    other = selection(tmp_path / "other.parquet", dict.fromkeys([*ids[0:8:2], ids[11]], True))
+    result = run(tmp_path, select=other, max_samples=2)
+    assert (result.kept, result.shards) == (2, 3)  # the first four are the same
+    assert run(tmp_path, max_samples=2).samples == {"train": 12}
+
+
+def test_a_mended_shard_of_a_selection_needs_the_selection_no_more(tmp_path):
+    ids = ingest_like.make(tmp_path, 8, splits=["train"])
+    some = selection(tmp_path / "some.parquet", dict.fromkeys(ids[::2], True))
+    run(tmp_path, select=some, max_samples=2)
+    before = tree(tmp_path / "shards")
+    (tmp_path / "shards/train-000001.tar").unlink()
+    some.unlink()
+    run(tmp_path, repair=True)
+    assert tree(tmp_path / "shards") == before
+
+
+def test_a_selection_that_does_not_fit_is_refused(tmp_path):
+    ids = ingest_like.make(tmp_path, 4)
+    strange = selection(tmp_path / "a.parquet", dict.fromkeys([ids[0], "b" * 16, "c" * 16], True))
+    with pytest.raises(DataError, match="2 of its 3 ids are not among the 4 ingested images"):
+        run(tmp_path, select=strange)
+    none = selection(tmp_path / "b.parquet", dict.fromkeys(ids, False))
+    with pytest.raises(DataError, match="keeps none of its 4 images"):
+        run(tmp_path, select=none)
+    pq.write_table(pa.table({"image_id": ids}), tmp_path / "c.parquet")
+    with pytest.raises(DataError, match="not a selection"):
+        run(tmp_path, select=tmp_path / "c.parquet")
+    with pytest.raises(DataError, match="xraytk curate"):
+        run(tmp_path, select=tmp_path / "d.parquet")
+    lateral = ingest_like.make(tmp_path, 4, views=("PA", "LATERAL"))
+    only = selection(tmp_path / "e.parquet", {lateral[1]: True})
+    with pytest.raises(DataError, match="keeps none of the 2 images of the wanted views"):
+        run(tmp_path, select=only)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [("1.2.840.113", "1 image ids that cannot be names"), (None, "more than once")]
+)
+def test_ids_that_cannot_be_names_are_refused_without_being_shown(tmp_path, change, message):
+    ids = ingest_like.make(tmp_path, 3)
+    path = tmp_path / "ingest/manifest/part-00000.parquet"
+    table = pq.read_table(path)
+    changed = pa.array([change or ids[1], *ids[1:]])
+    table = table.set_column(table.schema.get_field_index("image_id"), "image_id", changed)
+    pq.write_table(table.replace_schema_metadata(manifest.MANIFEST.metadata), path)
+    with pytest.raises(DataError, match=message) as caught:
+        run(tmp_path)
+    assert "113" not in str(caught.value)
+
+
+def test_another_codec_or_second_size_rewrites_all(tmp_path):
+    ingest_like.make(tmp_path, 5)
+    run(tmp_path)
+    assert run(tmp_path, codec="jpeg").kept == 0
+    assert run(tmp_path, codec="jpeg", quality=80).kept == 0
+    assert run(tmp_path, codec="jpeg", quality=80, also_px=20).kept == 0
+    assert run(tmp_path, codec="tiff", quality=80).kept == 0
+    assert run(tmp_path, codec="tiff", quality=70).kept == 3  # which is JPEG's alone
 
 
 def test_shards_can_be_made_without_contours_reports_and_labels(tmp_path):
@@ -240,7 +394,17 @@ def test_a_folder_in_use_is_refused(tmp_path):
         run(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"max_samples": 0}, {"workers": -1}, {"views": ("FRONT",)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_samples": 0},
+        {"workers": -1},
+        {"views": ("FRONT",)},
+        {"codec": "gif"},
+        {"quality": 0},
+        {"also_px": -1},
+    ],
+)
 def test_values_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         shard.ShardConfig(**wrong)

@@ -255,7 +255,7 @@ def _finish(
     order = Order(
         recipe=recipe,
         labels=inputs.labels,
-        left_out=inputs.left_out,
+        left_out={reason: n for reason, n in inputs.left_out.items() if n},
         shards=[(plan.name, plan.split) for plan in plans],
     )
     return shard_parts.write_index(out, named, order)

@@ -44,7 +44,7 @@ class Codec:
 
 CODECS = {"tiff": Codec("tif", 8), "tiff16": Codec("tif", 16), "jpeg": Codec("jpg", 8)}
 
-_LEVEL = 1
+_LEVEL = 1  # of zstd
 _START = 160  # of the strip: 8 bytes of header, 11 tags, and zeros up to a multiple of 32
 _WIDTH_AT = 8 + 2 + 8
 
@@ -75,7 +75,7 @@ def encode(image: Gray, codec: str, quality: int = QUALITY) -> bytes:
     if image.ndim != 2 or image.dtype != CODECS[codec].dtype or not image.size:
         raise ValueError(f"{codec} holds no {image.dtype} of shape {image.shape}")
     if codec != "jpeg":
-        return _encode_tiff(np.ascontiguousarray(image))
+        return encode_tiff(image)
     try:
         return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(image), level=quality))
     except imagecodecs.Jpeg8Error as error:
@@ -105,10 +105,18 @@ def decode(data: bytes, codec: str, shape: tuple[int, int] | None = None) -> Gra
     return image
 
 
-def _encode_tiff(image: Gray) -> bytes:
-    """Imagecodecs' own writer leaves a byte between strip and tags as it finds it in memory."""
-    differences: Any = imagecodecs.delta_encode(image, axis=1)
-    strip = bytes(imagecodecs.zstd_encode(differences, level=_LEVEL))
+def encode_tiff(image: Gray, level: int = _LEVEL) -> bytes:
+    """Encode as `encode` does for the lossless codecs, at any level of zstd.
+
+    Imagecodecs' own writer leaves a byte between strip and tags as it finds it in memory, so
+    that two runs may differ.
+
+    Args:
+        image: (H, W) uint8 or uint16.
+        level: Of zstd, 1 to 22.
+    """
+    differences: Any = imagecodecs.delta_encode(np.ascontiguousarray(image), axis=1)
+    strip = bytes(imagecodecs.zstd_encode(differences, level=level))
     height, width = image.shape
     return _header(height, width, 8 * image.itemsize, len(strip)) + strip
 
@@ -140,9 +148,26 @@ def _decode_tiff(data: bytes, codec: str, shape: tuple[int, int] | None) -> Gray
         raise ValueError(_other_shape((height, width), shape))
     if data[:_START] != _header(height, width, CODECS[codec].bits, len(data) - _START):
         raise ValueError(f"not a {codec} image of this format")
+    if _unpacked_bytes(data[_START : _START + 18]) != height * width * CODECS[codec].dtype.itemsize:
+        raise ValueError(f"not a whole {codec} image (its strip has another size)")
     image = np.empty((height, width), CODECS[codec].dtype)
     imagecodecs.tiff_decode(data, out=image)
     return image
+
+
+def _unpacked_bytes(frame: bytes) -> int:
+    """What a zstd frame says it holds, looked at before memory is taken; -1 when it does not say.
+
+    Source:
+        RFC 8878, 3.1.1.1.
+    """
+    if frame[:4] != b"\x28\xb5\x2f\xfd" or len(frame) < 9:
+        return -1
+    flag, single = frame[4] >> 6, frame[4] >> 5 & 1
+    start, size = 6 - single, (single, 2, 4, 8)[flag]
+    if frame[4] & 0b1011 or not size:  # a dictionary, a reserved bit, no size
+        return -1
+    return int.from_bytes(frame[start : start + size], "little") + 256 * (flag == 1)
 
 
 def _decode_jpeg(data: bytes, shape: tuple[int, int] | None) -> Gray:

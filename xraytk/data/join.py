@@ -121,6 +121,8 @@ class Joined:
             )
         if select is not None:
             chosen = kept.filter(_selected(select, table["image_id"], kept["image_id"]))
+            if not len(chosen):
+                raise DataError(f"{select} keeps none of the {len(kept)} images of the wanted views")
             self.left_out["unselected"] = len(kept) - len(chosen)
             kept = chosen
         table = kept.sort_by([("split", "ascending"), ("image_id", "ascending")])

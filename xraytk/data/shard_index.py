@@ -259,9 +259,9 @@ def _columns(table: bytes, shards: tuple[ShardInfo, ...]) -> dict[str, NDArray[A
     count = file.metadata.num_rows
     made: dict[str, NDArray[Any]] = {
         "shard": np.empty(count, np.int32),
-        "offset": np.empty((count, len(MEMBERS)), np.int64),
-        "length": np.empty((count, len(MEMBERS)), np.int32),
-        "crc32": np.empty((count, len(MEMBERS)), np.uint32),
+        "offset": np.empty((count, len(MEMBERS)), np.int64, order="F"),  # filled column by column
+        "length": np.empty((count, len(MEMBERS)), np.int32, order="F"),
+        "crc32": np.empty((count, len(MEMBERS)), np.uint32, order="F"),
     }
     names = pa.array([s.name for s in shards], pa.string())
     ids, first = [], 0
@@ -270,7 +270,7 @@ def _columns(table: bytes, shards: tuple[ShardInfo, ...]) -> dict[str, NDArray[A
         rows = slice(first, first + len(group))
         first += len(group)
         ids.append(_fixed_width(group["image_id"].combine_chunks()))
-        made["shard"][rows] = pc.index_in(group["shard"], value_set=names).to_numpy()
+        made["shard"][rows] = pc.index_in(group["shard"], value_set=names).fill_null(-1).to_numpy()
         for name, slot in SLOT.items():
             for what, missing in (("offset", -1), ("length", -1), ("crc32", 0)):
                 made[what][rows, slot] = group[f"{name}_{what}"].fill_null(missing).to_numpy()
