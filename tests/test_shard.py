@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import ingest_like
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,7 @@ def tree(folder: Path) -> dict[str, str]:
     return {p.name: sha256_of(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != ".lock"}
 
 
-def by_webdataset(*tars: Path, decode: str = "") -> dict[str, dict[str, Any]]:
+def by_webdataset(*tars: Path, decode: Any = None) -> dict[str, dict[str, Any]]:
     """What the webdataset package makes of tars: samples by their key."""
     webdataset = pytest.importorskip("webdataset", reason="needs the webdataset package")
     with warnings.catch_warnings():
@@ -112,12 +113,15 @@ def test_every_codec_and_a_second_resolution_are_read_by_webdataset(tmp_path, co
     assert (index.codec, index.also_px) == (codec, 45)
 
 
-def test_pil_reads_what_webdataset_hands_over(tmp_path):
+def test_webdataset_decodes_the_images_with_one_line_more(tmp_path):
     ids = ingest_like.make(tmp_path, 2, splits=["train"])
     run(tmp_path)
-    seen = by_webdataset(tmp_path / "shards/train-000000.tar", decode="l8")
+    webdataset = pytest.importorskip("webdataset", reason="needs the webdataset package")
+    read = webdataset.handle_extension("tif", imagecodecs.tiff_decode)
+    seen = by_webdataset(tmp_path / "shards/train-000000.tar", decode=read)
     for i, name in enumerate(ids):
         assert np.array_equal(seen[name]["tif"], to_8bit(ingest_like.picture(i)))
+        assert seen[name]["json"]["image_id"] == name
 
 
 def test_a_small_image_is_not_enlarged(tmp_path):

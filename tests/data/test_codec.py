@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 
 from xraytk.data import codec
 
@@ -30,14 +30,21 @@ def smooth(height: int = 90, width: int = 72, dtype: type = np.uint8) -> np.ndar
 def test_tiff_gives_every_pixel_back(image):
     data = codec.encode(image, "tiff")
     assert np.array_equal(codec.decode(data, "tiff", image.shape), image)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), image)
 
 
 @given(SHAPES.flatmap(lambda shape: arrays(np.uint16, shape)))
 def test_tiff16_gives_every_pixel_back(image):
     data = codec.encode(image, "tiff16")
     assert np.array_equal(codec.decode(data, "tiff16", image.shape), image)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), image)
+
+
+@pytest.mark.parametrize("name", ["tiff", "tiff16"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 97), (97, 1), (33, 41)])
+def test_pillow_reads_what_we_write(name, shape):
+    pillow = pytest.importorskip("PIL", minversion="12", reason="older wheels have no zstd in libtiff")
+    image = codec.fitted(smooth(*shape, np.uint16), name)
+    read = importlib.import_module(f"{pillow.__name__}.Image").open(io.BytesIO(codec.encode(image, name)))
+    assert np.array_equal(np.asarray(read), image)
 
 
 def test_tifffile_reads_what_we_write():

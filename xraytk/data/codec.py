@@ -1,8 +1,8 @@
 """How an image lies in a shard: TIFF of 8 or 16 bits without loss, or JPEG.
 
 The lossless codecs are plain TIFF files of one strip: differences from pixel to pixel
-(predictor 2), zstd level 1, no date, no software. PIL, tifffile, GDAL and every reader that has
-libtiff with zstd read them; the same pixels give the same bytes.
+(predictor 2), zstd level 1, no date, no software. Tifffile, Pillow from version 12 on and
+every reader that has libtiff with zstd read them; the same pixels give the same bytes.
 
 Source:
     TIFF 6.0, sections 3 and 14; compression 50000 is libtiff's zstd. Chosen by
