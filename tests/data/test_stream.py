@@ -18,7 +18,8 @@ import torch
 
 from xraytk import shard
 from xraytk.data import shards
-from xraytk.data.stream import Stream, StreamConfig, permutation
+from xraytk.data.order import epoch_order as permutation
+from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 
 MOVING = StreamConfig(image_px=48, crop_scale=(0.5, 1.0), rotate_deg=5.0, contrast=0.2)
