@@ -290,9 +290,7 @@ def place_image(
     np.multiply(out, valid.view(np.uint8), out=out)
 
 
-def place_valid(
-    shape: tuple[int, ...], fit: Fit, augmentation: Augmentation, out: NDArray[np.bool_]
-) -> None:
+def place_valid(shape: tuple[int, ...], fit: Fit, augmentation: Augmentation, out: NDArray[np.bool_]) -> None:
     """Make a square True where an image comes to lie, and False elsewhere.
 
     Args:

@@ -97,9 +97,7 @@ class Order:
             epoch, place = divmod(at.start + len(found), self._count)
             if epoch != self._epoch:
                 self._epoch = epoch
-                self.now = epoch_order(
-                    self._seed, epoch, self._count, shard=self._shard, window=self._window
-                )
+                self.now = epoch_order(self._seed, epoch, self._count, shard=self._shard, window=self._window)
             found += self.now[place : place + len(at) - len(found)].tolist()
         return found
 
@@ -113,9 +111,7 @@ class Outlook:
         tell: Is called with their numbers, soonest first.
     """
 
-    def __init__(
-        self, shard: NDArray[np.integer], most: int, tell: Callable[[Sequence[int]], None]
-    ) -> None:
+    def __init__(self, shard: NDArray[np.integer], most: int, tell: Callable[[Sequence[int]], None]) -> None:
         self._shard, self._most, self._tell = shard, most, tell
         self._rows: NDArray[np.int64] | None = None
         self._numbers = self._last = np.zeros(0, np.int64)

@@ -37,20 +37,20 @@ _OTHER = _PAIRS | {right: left for left, right in _PAIRS.items()}
 _WORD = re.compile(r"[A-Za-z]+")
 _CLAUSE_ENDS = re.compile(r"[.,;:!?()\[\]\n\r。，；：！？（）]")
 
-_SURE = frozenset("the on to from of at in and or than versus vs more".split())
+_SURE = ("the", "on", "to", "from", "of", "at", "in", "and", "or", "than", "versus", "vs", "more")
 """After these words it is a side, but for "at right angles"."""
-_IDIOMS = frozenset("now away here there angled behind over against ama".split())
+_IDIOMS = ("now", "away", "here", "there", "angled", "behind", "over", "against", "ama")
 """Before these words it is none."""
-_LEAVING = frozenset("has have had having patient he she they who".split())
-_PLACES = frozenset("the his her their our this for before without".split())
-_BEING = frozenset("was were been be being is are".split())
-_STATES = frozenset("open untreated alone undisturbed out off".split())
-_IN_PLACE = frozenset("place situ position".split())
-_AMOUNTS = frozenset("no any little much some nothing none enough".split())
+_LEAVING = ("has", "have", "had", "having", "patient", "he", "she", "they", "who")
+_PLACES = ("the", "his", "her", "their", "our", "this", "for", "before", "without")
+_BEING = ("was", "were", "been", "be", "being", "is", "are")
+_STATES = ("open", "untreated", "alone", "undisturbed", "out", "off")
+_IN_PLACE = ("place", "situ", "position")
+_AMOUNTS = ("no", "any", "little", "much", "some", "nothing", "none", "enough")
 
 _LETTER = re.compile(
-    r"(?<![\w.>])(?<!\d )([LR])(?= (?:lung|sided?|upper|mid|middle|lower|bas(?:e|al|ilar)|apex|apical|hil(?:um|ar)|"
-    r"pleural|effusion|pneumothorax|hemithorax|hemidiaphragm|costophrenic|IJ|PICC|subclavian)\b)"
+    r"(?<![\w.>])(?<!\d )([LR])(?= (?:lung|sided?|upper|mid|middle|lower|bas(?:e|al|ilar)|apex|apical|"
+    r"hil(?:um|ar)|pleural|effusion|pneumothorax|hemithorax|hemidiaphragm|costophrenic|IJ|PICC|subclavian)\b)"
 )
 _CHINESE = re.compile("[左右]+")
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xraytk.data.augment import AugmentConfig, Augmentation, Fit, affine, shrunk
+from xraytk.data.augment import Augmentation, AugmentConfig, Fit, affine, shrunk
 
 AT_ONCE = 8
 """Images warped at once; each takes about 50 bytes a pixel for a moment."""
