@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xraytk.data import augment, synthetic
+from xraytk.data import augment, intensity, synthetic
 from xraytk.files import write_json
 from xraytk.models.language import DecoderConfig
 from xraytk.models.tokens import Vocabulary
@@ -42,6 +42,7 @@ from xraytk.train.optim import OptimConfig
 VIT = VitConfig(image_px=256, patch_px=32, width=160, depth=4, heads=4)
 DECODER = DecoderConfig(width=96, depth=2, heads=4, max_tokens=160, min_count=2, dropout=0.1)
 BATCH = 16
+CHANCE = augment.AugmentConfig(crop_scale=(0.9, 1.0), rotate_deg=4.0, contrast=0.2)
 GAIN = 6.0
 """On the first weights of the patch projection: findings are faint, and positions would drown them."""
 
@@ -126,7 +127,7 @@ def batch_of(
 ) -> Batch:
     """Put samples into squares and stack them."""
     placed = [
-        augment.place(s.image, VIT.image_px, "letterbox", draw)
+        augment.place(intensity.change(s.image, draw.intensity), VIT.image_px, "letterbox", draw)
         for s, draw in zip(samples, draws, strict=True)
     ]
     valid = torch.from_numpy(np.stack([where for _, where in placed]))
@@ -152,9 +153,7 @@ def training(
         while True:
             rng = np.random.default_rng([seed, step])
             chosen = rng.choice(len(samples), BATCH, replace=len(samples) < BATCH)
-            draws = [
-                augment.draw(rng, crop_scale=(0.9, 1.0), rotate_deg=4.0, contrast=0.2) for _ in range(BATCH)
-            ]
+            draws = [augment.draw(rng, CHANCE) for _ in range(BATCH)]
             yield batch_of([samples[i] for i in chosen], details, draws)
             step += 1
 

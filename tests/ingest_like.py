@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def make(
     views: Sequence[str] = ("PA",),
     contours: bool = True,
     sides: bool = True,
+    picture: Callable[[int], np.ndarray[Any, Any]] = picture,
 ) -> list[str]:
     """Write ``work/ingest`` and ``work/masks``; return the ids in order of their number."""
     ids = [image_id(i) for i in range(count)]

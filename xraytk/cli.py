@@ -47,6 +47,13 @@ app = typer.Typer(
 Workers = Annotated[
     int | None, typer.Option("--workers", min=0, help="Worker processes; 0 chooses by cores.")
 ]
+Readers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Threads a process that read and decode ahead.")
+]
+SkipBad = Annotated[
+    bool | None,
+    typer.Option("--skip-bad", help="Replace and list broken samples instead of ending."),
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu.")]
 Shards = Annotated[Path | None, typer.Argument(help="A shards folder; the workspace's by default.")]
 Name = Annotated[str | None, typer.Option(help="Name of the run's folder.")]
@@ -435,7 +442,8 @@ def pretrain(
     epochs: Epochs = None,
     batch: Batch = None,
     lr: Lr = None,
-    workers: Workers = None,
+    workers: Readers = None,
+    skip_bad: SkipBad = None,
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
@@ -458,7 +466,8 @@ def finetune(
     epochs: Epochs = None,
     batch: Batch = None,
     lr: Lr = None,
-    workers: Workers = None,
+    workers: Readers = None,
+    skip_bad: SkipBad = None,
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
@@ -467,8 +476,8 @@ def finetune(
 
 
 def _training(flags: dict[str, Any]) -> dict[str, Any]:
-    """Put the flags that belong to the table [optim] there, and let `--epochs` win over a preset."""
-    flags["optim.lr"] = flags.pop("lr")
+    """Put flags into the tables [optim] and [data], and let `--epochs` win over a preset."""
+    flags["optim.lr"], flags["data.skip_bad"] = flags.pop("lr"), flags.pop("skip_bad")
     if flags["epochs"] is not None and flags["steps"] is None:
         flags["steps"] = 0  # else the preset's steps would win over the flag
     return _machine(flags)

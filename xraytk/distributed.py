@@ -47,9 +47,24 @@ def gather(value: T) -> list[T]:
 
 def any_true(flag: bool) -> bool:
     """Whether the flag is set on any process; all get the same answer."""
+    return agree(flag)[0]
+
+
+def agree(*flags: bool) -> tuple[bool, ...]:
+    """For each flag, whether it is set on any process; all get the same answer, in one message."""
     if not active():
-        return flag
+        return flags
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    value = torch.tensor(int(flag), device=device)
-    dist.all_reduce(value, op=dist.ReduceOp.MAX)
-    return bool(value.item())
+    values = torch.tensor([int(flag) for flag in flags], device=device)
+    dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return tuple(bool(value) for value in values.tolist())
+
+
+def raise_first(error: Exception | None) -> None:
+    """Raise on every process the error of the first one that has one; all must call it.
+
+    A process that raised alone would leave the others waiting for it.
+    """
+    for one in gather(error):
+        if one is not None:
+            raise one

@@ -310,14 +310,14 @@ def _batches(
         shards,
         config.split,
         build(StreamConfig, model.facts["data"], "data."),
-        needs=task.needs,
+        needs=task.needs | {"patient_hash"},
         labels=task.labels if isinstance(task, ClassifyTask) else None,
+        device=device_of(config.machine),
     )
-    device = device_of(config.machine)
     with progress.task(name, stream.count) as counted:
         seen = 0
         for batch in stream.once(batch=config.batch, workers=config.machine.workers):
-            yield batch.to(device)
+            yield batch
             seen += len(batch.image_id)
             counted.update(seen)
 

@@ -21,6 +21,7 @@ import torch
 from xraytk import distributed
 from xraytk.config import build, read_toml, to_dict
 from xraytk.data.shards import ShardIndex
+from xraytk.data.skipped import SkipList
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
@@ -37,7 +38,7 @@ from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_of, launch
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
 from xraytk.train.optim import OptimConfig
-from xraytk.train.run import INPUTS, check_batch, check_length, check_name, prepare
+from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare
 
 SCRATCH = Path("none")
 """The value of ``init`` that means random weights."""
@@ -155,6 +156,7 @@ class FinetuneResult:
         best_step: Update whose state was kept; the last one without a validation split.
         validation: Scores of the last validation; of the best one when nothing was left to do.
         img_per_s: Training speed.
+        skipped: Broken images that were left out, listed in skipped.jsonl.
         seconds: Time of this call.
     """
 
@@ -168,6 +170,7 @@ class FinetuneResult:
     best_step: int
     validation: dict[str, float]
     img_per_s: float
+    skipped: int
     seconds: float
 
 
@@ -232,8 +235,10 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
-        learner = _learner(config, progress)
-        train, val = _stream(config, "train", learner), _validation(config, learner, progress)
+        skipped = SkipList(config.folder / SKIPPED)
+        learner = _learner(config, skipped, progress)
+        train = _stream(config, "train", learner, skipped)
+        val = _validation(config, learner, skipped, progress)
         check_batch(config.batch, train.count)
         state = {**to_dict(config), INPUTS: _inputs(train, init)}
         resume_from = prepare(config.folder, state, config.resume)
@@ -241,6 +246,8 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
             _start(learner, init, progress)
         done = _fit(config, state, learner, train, val, resume_from, progress)
         best = _export(config, learner, done, val)
+        distributed.barrier()
+        left_out = skipped.settle() if distributed.is_main() else 0
     return FinetuneResult(
         run=config.folder,
         task=config.task,
@@ -252,6 +259,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         best_step=best,
         validation=done.validation or _best_metrics(config, done),
         img_per_s=done.img_per_s,
+        skipped=left_out,
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -320,41 +328,51 @@ def _fit(
     )
 
 
-def _stream(config: FinetuneConfig, split: str, learner: Task) -> Stream:
+def _stream(config: FinetuneConfig, split: str, learner: Task, skipped: SkipList) -> Stream:
     return Stream(
         config.shards or Workspace(config.work).shards,
         split,
         build(StreamConfig, config.data, "data."),
         seed=config.seed,
-        needs=learner.needs,
+        needs=learner.needs | ({"patient_hash"} if split == "val" else set()),
         labels=learner.labels if isinstance(learner, ClassifyTask) else None,
+        device=device_of(config.machine),
+        skipped=skipped,
     )
 
 
-def _validation(config: FinetuneConfig, learner: Task, progress: Progress) -> Stream | None:
+def _validation(
+    config: FinetuneConfig, learner: Task, skipped: SkipList, progress: Progress
+) -> Stream | None:
     if len(ShardIndex.load(config.shards or Workspace(config.work).shards).rows("val")):
-        return _stream(config, "val", learner)
+        return _stream(config, "val", learner, skipped)
     progress.note("there is no validation split: the last state is kept, and thresholds are 0.5")
     return None
 
 
 def _once(val: Stream, config: FinetuneConfig) -> Iterator[Batch]:
-    device = device_of(config.machine)
-    for batch in val.once(batch=VALIDATION_BATCH, workers=config.machine.workers):
-        yield batch.to(device)
+    return val.once(batch=VALIDATION_BATCH, workers=config.machine.workers)
 
 
-def _learner(config: FinetuneConfig, progress: Progress) -> Task:
+def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> Task:
     """Build the task with fresh weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return _report_task(config, progress) if config.task == "report" else _classify_task(config)
+        if config.task == "report":
+            return _report_task(config, skipped, progress)
+        return _classify_task(config, skipped)
 
 
-def _report_task(config: FinetuneConfig, progress: Progress) -> ReportTask:
-    """Collect the vocabulary of the training reports, and build the task."""
+def _texts(config: FinetuneConfig, needs: str, skipped: SkipList) -> Stream:
+    """The training split without its images."""
+    plain = StreamConfig(image_px=1, skip_bad=bool(config.data.get("skip_bad", False)))
     shards = config.shards or Workspace(config.work).shards
-    stream = Stream(shards, "train", StreamConfig(image_px=1), needs=frozenset({"reports"}))
+    return Stream(shards, "train", plain, needs=frozenset({needs}), skipped=skipped)
+
+
+def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> ReportTask:
+    """Collect the vocabulary of the training reports, and build the task."""
+    stream = _texts(config, "reports", skipped)
     texts: dict[str, list[str]] = {lang: [] for lang in config.langs}
     for batch in stream.once(batch=1024):
         for lang in config.langs:
@@ -366,10 +384,9 @@ def _report_task(config: FinetuneConfig, progress: Progress) -> ReportTask:
     return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")
 
 
-def _classify_task(config: FinetuneConfig) -> ClassifyTask:
+def _classify_task(config: FinetuneConfig, skipped: SkipList) -> ClassifyTask:
     """Count how often each label is present in the training split, and build the task."""
-    shards = config.shards or Workspace(config.work).shards
-    stream = Stream(shards, "train", StreamConfig(image_px=1), needs=frozenset({"labels"}))
+    stream = _texts(config, "labels", skipped)
     known = torch.zeros(len(stream.labels))
     present = torch.zeros(len(stream.labels))
     for batch in stream.once(batch=1024):

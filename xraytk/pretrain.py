@@ -21,6 +21,7 @@ from torch import nn
 from xraytk import distributed
 from xraytk.config import resolve, to_dict
 from xraytk.data import pictures
+from xraytk.data.skipped import SkipList
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
@@ -35,7 +36,7 @@ from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_kind
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_all
 from xraytk.train.optim import OptimConfig
-from xraytk.train.run import INPUTS, check_batch, check_length, check_name, prepare
+from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare
 
 FORMAT = 1
 SHOWN = 6
@@ -145,6 +146,7 @@ class PretrainResult:
         loss_first: First logged loss.
         loss_last: Last logged loss.
         img_per_s: Images a second in this call; 0 when nothing was left to do.
+        skipped: Broken images that were replaced, listed in skipped.jsonl.
         figures: Pictures of the run.
     """
 
@@ -156,6 +158,7 @@ class PretrainResult:
     loss_first: float
     loss_last: float
     img_per_s: float
+    skipped: int
     figures: tuple[Path, ...]
 
 
@@ -199,7 +202,16 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     learner = make_objective(config)
     needs = cast(Learner, learner).needs
     shards = config.shards or Workspace(config.work).shards
-    stream = Stream(shards, "train", config.data, seed=config.seed, needs=needs)
+    skipped = SkipList(config.folder / SKIPPED)
+    stream = Stream(
+        shards,
+        "train",
+        config.data,
+        seed=config.seed,
+        needs=needs,
+        device=launch.device_of(config.machine),
+        skipped=skipped,
+    )
     plan = config.plan(stream.count)
     check_batch(config.batch, stream.count)
     micro_batch = micro_batch_of(config.batch, config.machine)
@@ -235,7 +247,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
             figures=_Painter(_samples(shards, config, needs), config.folder, config.seed),
         )
         resumed = int(read_state(resume_from)["step"]) if resume_from else 0
-        return _finish(config, done, resumed, stream.count)
+        return _finish(config, done, resumed, stream.count, _settled(skipped))
 
 
 def _inputs(config: PretrainConfig, stream: Stream) -> dict[str, str]:
@@ -286,7 +298,8 @@ def _samples(shards: Path, config: PretrainConfig, needs: frozenset[str]) -> Bat
     for split in ("val", "train"):
         with contextlib.suppress(DataError):
             stream = Stream(shards, split, config.data, needs=needs | {"image", "lung"})
-            return next(stream.once(batch=SHOWN))
+            if (batch := next(stream.once(batch=SHOWN), None)) is not None:
+                return batch
     raise DataError(f"{shards} holds no image to draw")
 
 
@@ -347,7 +360,15 @@ def _overlay(
     return out
 
 
-def _finish(config: PretrainConfig, done: FitResult, resumed: int, images: int) -> PretrainResult:
+def _settled(skipped: SkipList) -> int:
+    """Number of samples that any process left out, when all are done."""
+    distributed.barrier()
+    return skipped.settle() if distributed.is_main() else 0
+
+
+def _finish(
+    config: PretrainConfig, done: FitResult, resumed: int, images: int, skipped: int
+) -> PretrainResult:
     result = PretrainResult(
         run=config.folder,
         checkpoint=done.checkpoint,
@@ -357,6 +378,7 @@ def _finish(config: PretrainConfig, done: FitResult, resumed: int, images: int) 
         loss_first=done.first_loss,
         loss_last=done.last_loss,
         img_per_s=done.img_per_s,
+        skipped=skipped,
         figures=tuple(sorted((config.folder / "figures").glob("*.png"))),
     )
     if distributed.is_main():

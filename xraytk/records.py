@@ -142,10 +142,18 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Copy the tensors to a device."""
         moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
+            name: _moved(getattr(self, name), device)
             for name in ("image", "valid", "lung", "has_contour", "labels")
         }
         return dataclasses.replace(self, **moved)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device; of one that repeats a value, the value alone."""
+    if tensor.numel() and not any(tensor.stride()):
+        one = tensor[(slice(0, 1),) * tensor.ndim]
+        return one.to(device, non_blocking=True).expand(tensor.shape)
+    return tensor.to(device, non_blocking=True)
 
 
 @dataclass(slots=True)

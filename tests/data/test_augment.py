@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from xraytk.data import augment
-from xraytk.data.augment import Augmentation
+from xraytk.data.augment import Augmentation, AugmentConfig
+from xraytk.errors import UsageError
 
 SHAPES = [(200, 150), (120, 200), (90, 90), (333, 256)]
 OVAL = np.linspace(0, 2 * np.pi, 60, endpoint=False)
@@ -68,9 +69,11 @@ def test_image_contour_and_valid_pixels_move_together(fit, shape):
     rng = np.random.default_rng(7)
     polygon = oval(*shape)
     mask = filled(polygon, *shape)
-    chances = [augment.NONE] + [
-        augment.draw(rng, crop_scale=(0.4, 1.0), rotate_deg=15, contrast=0) for _ in range(12)
-    ]
+    moves = AugmentConfig(
+        crop_scale=(0.4, 1.0), crop_aspect=1.3, rotate_deg=15, shift=0.1, zoom=0.2, shear_deg=8, flip=0.5
+    )
+    chances = [augment.NONE, Augmentation(flip=True)] + [augment.draw(rng, moves) for _ in range(4)]
+    chances += [augment.draw(rng, AugmentConfig(crop_scale=(0.4, 1.0), rotate_deg=15)) for _ in range(12)]
     for side in (128, 256):
         for chance in chances:
             placed, valid = augment.place(mask, side, fit, chance)
@@ -80,7 +83,7 @@ def test_image_contour_and_valid_pixels_move_together(fit, shape):
             assert (lung & from_image).sum() / (lung | from_image).sum() > 0.95  # half a pixel of rim
             apart = np.argwhere(lung).mean(0) - np.argwhere(from_image).mean(0)
             assert np.abs(apart).max() < 0.35
-            assert np.linalg.det(matrix[:, :2]) > 0  # no flip, ever
+            assert (np.linalg.det(matrix[:, :2]) < 0) == chance.flip
             assert not from_image[~valid].any()
 
 
@@ -128,20 +131,15 @@ def test_shrinking_averages_instead_of_aliasing():
         assert inner.std() < 12
 
 
-def test_contrast_turns_about_the_mean_and_leaves_padding_black():
-    image = np.random.default_rng(0).integers(80, 120, (100, 50), np.uint8)
-    plain, valid = augment.place(image, 100, "letterbox")
-    more, _ = augment.place(image, 100, "letterbox", Augmentation(contrast=1.5))
-    assert more[valid].std() == pytest.approx(1.5 * plain[valid].std(), rel=0.02)
-    assert more[valid].mean() == pytest.approx(plain[valid].mean(), abs=0.6)
-    assert (more[~valid] == 0).all()
-
-
 def test_a_draw_depends_on_the_generator_alone_and_settings_scale_it():
-    a = augment.draw(np.random.default_rng(3), crop_scale=(0.5, 1), rotate_deg=10, contrast=0.2)
-    b = augment.draw(np.random.default_rng(3), crop_scale=(0.5, 1), rotate_deg=20, contrast=0.2)
+    a = augment.draw(
+        np.random.default_rng(3), AugmentConfig(crop_scale=(0.5, 1), rotate_deg=10, contrast=0.2)
+    )
+    b = augment.draw(
+        np.random.default_rng(3), AugmentConfig(crop_scale=(0.5, 1), rotate_deg=20, contrast=0.2)
+    )
     assert b.rotate_deg == pytest.approx(2 * a.rotate_deg)
-    assert (a.crop_share, a.crop_x, a.contrast) == (b.crop_share, b.crop_x, b.contrast)
+    assert (a.crop_share, a.crop_x, a.intensity) == (b.crop_share, b.crop_x, b.intensity)
     assert augment.draw(np.random.default_rng(3)).still
 
 
@@ -150,3 +148,63 @@ def test_overlapping_polygons_are_joined_and_degenerate_ones_ignored():
     matrix = augment.affine(20, 20, 20, "letterbox")
     lung = augment.place_polygons([box, box, {"x": [1, 15], "y": [1, 15]}], matrix, 20)
     assert lung.sum() == 11 * 11
+
+
+def test_nothing_is_flipped_unless_asked_for():
+    rng = np.random.default_rng(0)
+    assert not any(augment.draw(rng, AugmentConfig(rotate_deg=5)).flip for _ in range(200))
+    flips = [augment.draw(rng, AugmentConfig(flip=0.5)).flip for _ in range(400)]
+    assert 150 < sum(flips) < 250
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+def test_a_flip_mirrors_the_square_of_a_still_image(fit):
+    image = np.random.default_rng(0).integers(0, 256, (101, 64), np.uint8)
+    still, valid = augment.place(image, 64, fit)
+    flipped, flipped_valid = augment.place(image, 64, fit, Augmentation(flip=True))
+    assert np.array_equal(flipped, still[:, ::-1])
+    assert np.array_equal(flipped_valid, valid[:, ::-1])
+
+
+def test_a_shift_and_a_zoom_are_what_they_say():
+    moved = augment.affine(100, 100, 100, "letterbox", Augmentation(shift_x=0.1, shift_y=-0.2))
+    assert moved @ [10, 50, 1] == pytest.approx([20, 30])
+    larger = augment.affine(100, 100, 100, "letterbox", Augmentation(zoom=1.5))
+    assert larger @ [49.5, 49.5, 1] == pytest.approx([49.5, 49.5])
+    assert larger[0, 0] == pytest.approx(1.5)
+    leaning = augment.affine(100, 100, 100, "letterbox", Augmentation(shear_deg=45))
+    assert leaning @ [49.5, 39.5, 1] == pytest.approx([59.5, 39.5])  # what is above goes right
+
+
+def test_a_crop_of_another_shape_stays_inside_the_image():
+    chance = Augmentation(crop_share=0.25, crop_aspect=2.0, crop_x=1.0, crop_y=1.0)
+    matrix = augment.affine(100, 100, 64, "letterbox", chance)
+    assert matrix @ [99.5, 99.5, 1] == pytest.approx([63.5, 63.5])
+    assert matrix[1, 1] / matrix[0, 0] == pytest.approx(2.0)
+
+
+def test_shrinking_in_two_steps_is_next_to_one():
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (640, 480), np.uint8), (0, 0), 5)
+    there = augment.resized(image, 150, 112)
+    once = cv2.resize(image, (112, 150), interpolation=cv2.INTER_AREA)
+    assert np.abs(there.astype(int) - once).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"crop_scale": (0.9, 0.5)},
+        {"crop_aspect": 0.5},
+        {"rotate_deg": 90.0},
+        {"shift": 1.0},
+        {"zoom": -0.1},
+        {"shear_deg": 60.0},
+        {"brightness": 1.0},
+        {"contrast": 1.0},
+        {"gamma": 0.5},
+        {"flip": 2.0},
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        AugmentConfig(**wrong)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -17,12 +18,16 @@ import pytest
 import torch
 
 from xraytk import shard
-from xraytk.data import shards
-from xraytk.data.stream import Stream, StreamConfig, permutation
+from xraytk.data import manifest, shards
+from xraytk.data.memory import Memory
+from xraytk.data.order import epoch_order as permutation
+from xraytk.data.skipped import SkipList
+from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 
 MOVING = StreamConfig(image_px=48, crop_scale=(0.5, 1.0), rotate_deg=5.0, contrast=0.2)
 STILL = StreamConfig(image_px=48)
+WINDOWED = StreamConfig(image_px=48, crop_scale=(0.5, 1.0), rotate_deg=5.0, window=2)
 
 
 @pytest.fixture(scope="module")
@@ -192,49 +197,273 @@ def test_a_broken_member_names_the_shard_and_the_image(tmp_path, workers):
         list(Stream(tmp_path / "shards", "train", STILL).once(batch=2, workers=workers))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"image_px": 0}, {"crop_scale": (0.9, 0.5)}, {"rotate_deg": 90.0}, {"contrast": 1.0}]
-)
+@pytest.mark.parametrize("wrong", [{"image_px": 0}, {"window": -1}, {"rotate_deg": 90.0}])
 def test_values_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         StreamConfig(**wrong)
 
 
+def test_the_batches_are_the_same_at_every_position_world_and_number_of_workers(folder):
+    """Resumed at every step, cut over ranks, read by threads: the same samples, the same pixels."""
+    stream = Stream(folder, "train", WINDOWED, seed=4)
+    whole = list(islice(stream.training(batch=12, micro_batch=12), 6))
+    for step in range(6):
+        for world in (1, 2, 3, 4):
+            share = 12 // world
+            parts = []
+            for rank in range(world):
+                source = stream.training(
+                    batch=12, micro_batch=share, start_step=step, rank=rank, world=world, workers=step % 4
+                )
+                parts.append(next(source))
+                source.close()
+            assert ids(parts) == whole[step].image_id
+            assert torch.equal(torch.cat([b.image for b in parts]), whole[step].image)
+            assert torch.equal(torch.cat([b.lung for b in parts]), whole[step].lung)
+
+
+def test_a_window_reads_few_shards_at_a_time(folder):
+    order = ids(islice(Stream(folder, "train", WINDOWED).training(batch=1, micro_batch=1), 15))
+    index = shards.ShardIndex.load(folder)
+    shard_of = dict(zip(index.image_id.tolist(), index.shard.tolist(), strict=True))
+    read = [shard_of[name.encode()] for name in order]
+    assert len(set(read)) == 4
+    half = next(n for n in range(15) if len(set(read[: n + 1])) == 3)
+    assert not set(read[:half]) & set(read[half:])
+
+
+def test_the_device_turns_images_as_the_worker_does(tmp_path):
+    """A smooth picture, since both interpolate between pixels, each in its own precision."""
+    work = tmp_path
+    ingest_like.make(work, 10, splits=("train",), picture=smooth)
+    shard.run(shard.ShardConfig(work=work))
+    for fit in ("letterbox", "stretch"):
+        for side in (48, 200):
+            config = StreamConfig(
+                image_px=side,
+                fit=fit,
+                crop_scale=(0.4, 1.0),
+                crop_aspect=1.3,
+                rotate_deg=20,
+                shift=0.1,
+                zoom=0.2,
+                shear_deg=10,
+                contrast=0.2,
+                flip=0.5,
+            )
+            here, there = (
+                next(
+                    Stream(work / "shards", "train", config, warp_on_device=on_device).training(
+                        batch=10, micro_batch=10
+                    )
+                )
+                for on_device in (False, True)
+            )
+            assert there.image.shape == here.image.shape
+            assert (there.valid != here.valid).float().mean() < 1e-4
+            both = (there.valid & here.valid)[:, None]
+            apart = (there.image.int() - here.image.int()).abs()[both]
+            assert apart.max() <= 8
+            assert apart.float().mean() < 1
+            assert torch.equal(there.lung, here.lung)
+            assert not there.image[:, 0][~there.valid].any()
+
+
+def smooth(number: int) -> np.ndarray:
+    height, width = ((90, 72), (64, 96))[number % 2]
+    y, x = np.mgrid[:height, :width]
+    return ((np.sin(x / 9 + number) + np.cos(y / 7)) * 15000 + 32000).astype(np.uint16)
+
+
+def test_small_images_are_read_when_they_suffice(tmp_path):
+    ingest_like.make(tmp_path, 6, splits=("train",), picture=smooth)
+    shard.run(shard.ShardConfig(work=tmp_path, also_px=48))
+    folder = tmp_path / "shards"
+    path = folder / "train-000000.tar"
+    data = bytearray(path.read_bytes())
+    index = shards.ShardIndex.load(folder)
+    data[int(index.offset[0, shards.SLOT["image"]]) + 200] ^= 8  # of one large image
+    path.write_bytes(data)
+    for config in (StreamConfig(image_px=48), StreamConfig(image_px=32, crop_scale=(0.5, 1.0))):
+        batch = next(Stream(folder, "train", config).once(batch=6))
+        assert batch.lung.any(dim=(1, 2)).sum() == batch.has_contour.sum()
+    for config in (StreamConfig(image_px=49), StreamConfig(image_px=48, crop_scale=(0.5, 1.0))):
+        with pytest.raises(DataError, match="crc32"):
+            next(Stream(folder, "train", config).once(batch=6))
+
+
+def test_lungs_lie_alike_on_small_and_large_images(tmp_path):
+    for name, also in (("large", 0), ("both", 48)):
+        ingest_like.make(tmp_path / name, 6, splits=("train",), picture=smooth)
+        shard.run(shard.ShardConfig(work=tmp_path / name, also_px=also))
+    large, small = (
+        next(Stream(tmp_path / name / "shards", "train", STILL).once(batch=6)) for name in ("large", "both")
+    )
+    assert (large.lung != small.lung).float().mean() < 0.01
+    assert (large.image.int() - small.image.int()).abs().float().mean() < 3
+
+
+def test_16_bits_give_the_batches_of_8(tmp_path):
+    for codec in ("tiff", "tiff16"):
+        ingest_like.make(tmp_path / codec, 5)
+        shard.run(shard.ShardConfig(work=tmp_path / codec, codec=codec))
+    eight, sixteen = (
+        next(Stream(tmp_path / codec / "shards", "train", STILL).once(batch=3))
+        for codec in ("tiff", "tiff16")
+    )
+    assert same(eight, sixteen)
+
+
+def test_a_flip_turns_image_lungs_words_and_labels(tmp_path):
+    names = ingest_like.make(tmp_path, 4, splits=("train",))
+    ingest_like.reports(tmp_path, dict.fromkeys(names, "Left effusion, RUL nodule."))
+    labels = [
+        {"image_id": name, "label": label, "value": float(label == "Left effusion")}
+        for name in names
+        for label in ("Left effusion", "Nodule", "Right effusion")
+    ]
+    manifest.write_table(tmp_path / "ingest/labels.parquet", manifest.LABELS, labels)
+    shard.run(shard.ShardConfig(work=tmp_path))
+    plain = Stream(tmp_path / "shards", "train", STILL, seed=2)
+    always = Stream(tmp_path / "shards", "train", StreamConfig(image_px=48, flip=1.0), seed=2)
+    a, b = (next(s.training(batch=4, micro_batch=4)) for s in (plain, always))
+    assert a.image_id == b.image_id
+    for name in ("image", "valid", "lung"):
+        assert (getattr(a, name) != getattr(b, name).flip(-1)).float().mean() < 0.03  # a contour's rim
+    assert torch.equal(a.image, b.image.flip(-1))
+    assert b.reports["en"] == ["Right effusion, LUL nodule."] * 4
+    assert torch.equal(b.labels, a.labels[:, [2, 1, 0]])
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> tuple[Path, list[str]]:
+    """Shards of ten samples, three of which are broken, each in another way; and their ids."""
+    names = ingest_like.make(tmp_path, 10, splits=("train",))
+    shard.run(shard.ShardConfig(work=tmp_path, max_samples=2))
+    folder = tmp_path / "shards"
+    index = shards.ShardIndex.load(folder)
+    (folder / "train-000001.tar").unlink()  # rows 2 and 3
+    flipped = folder / "train-000002.tar"
+    data = bytearray(flipped.read_bytes())
+    data[int(index.offset[5, shards.SLOT["image"]]) + 300] ^= 1
+    flipped.write_bytes(data)
+    cut = folder / "train-000004.tar"
+    os.truncate(cut, int(index.offset[9, shards.SLOT["image"]]) + 10)
+    assert len(names) == 10
+    return folder, [index.image_id[row].decode() for row in (2, 3, 5, 9)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_fault_is_one_error_that_names_shard_and_sample(broken, workers):
+    folder, names = broken
+    stream = Stream(folder, "train", STILL)
+    for row, name, shard_name, what in (
+        (2, names[0], "train-000001.tar", "does not exist"),
+        (5, names[2], "train-000002.tar", "crc32"),
+        (9, names[3], "train-000004.tar", "wanted"),
+    ):
+        with pytest.raises(DataError) as caught:
+            list(stream.once(batch=1, rank=row, world=10, workers=workers))
+        assert f"{shard_name} is broken at image {name}" in caught.value.what
+        assert what in caught.value.detail
+    assert not reading_threads()
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_broken_samples_are_replaced_and_listed_once(broken, tmp_path, workers):
+    folder, names = broken
+    listed = SkipList(tmp_path / "run" / "skipped.jsonl")
+    config = StreamConfig(image_px=48, skip_bad=True, rotate_deg=5)
+    stream = Stream(folder, "train", config, seed=1, skipped=listed)
+    taken = list(islice(stream.training(batch=5, micro_batch=5, workers=workers), 4))  # two epochs
+    assert not set(ids(taken)) & set(names)
+    assert len(ids(taken)) == 20
+    assert [one.image for one in listed.all()] == sorted(names, key=names.index)
+    lines = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
+    assert len(lines) == 4
+    assert json.loads(lines[0]).keys() == {"shard", "image", "why"}
+    for step in range(4):  # the replacement is of the seed and the position
+        again = Stream(folder, "train", config, seed=1).training(
+            batch=5, micro_batch=5, start_step=step, workers=1
+        )
+        assert same(next(again), taken[step])
+        again.close()
+
+
+def test_reading_once_leaves_broken_samples_out(broken):
+    folder, _ = broken
+    stream = Stream(folder, "train", StreamConfig(image_px=48, skip_bad=True))
+    found = list(stream.once(batch=2, workers=2))
+    assert [len(b.image_id) for b in found] == [2, 1, 2, 1]  # the batch of the lost shard is none
+    assert all(len(b.image) == len(b.labels) == len(b.view) == len(b.image_id) for b in found)
+    assert len(stream.skipped.all()) == 4
+
+
+def test_a_split_with_nothing_whole_ends_though_it_may_skip(tmp_path):
+    ingest_like.make(tmp_path, 3, splits=("train",))
+    shard.run(shard.ShardConfig(work=tmp_path))
+    (tmp_path / "shards/train-000000.tar").unlink()
+    stream = Stream(tmp_path / "shards", "train", StreamConfig(image_px=8, skip_bad=True))
+    with pytest.raises(DataError, match="does not exist"):
+        next(stream.training(batch=2, micro_batch=2, workers=2))
+    assert list(stream.once(batch=2)) == []
+
+
+def reading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("xraytk-read")]
+
+
+def test_closing_early_leaves_no_thread(folder):
+    source = Stream(folder, "train", MOVING).training(batch=4, micro_batch=4, workers=3)
+    next(source)
+    assert reading_threads()
+    source.close()
+    assert not reading_threads()
+    source = Stream(folder, "train", MOVING).training(batch=4, micro_batch=4, workers=3)
+    next(source)
+    del source  # as a loop does that an exception leaves
+    assert not reading_threads()
+
+
 READER = """
-import multiprocessing, sys, time
+import sys, time
 from pathlib import Path
+from xraytk.data.skipped import SkipList
 from xraytk.data.stream import Stream, StreamConfig
 
-if __name__ == "__main__":
-    stream = Stream(Path(sys.argv[1]), "train", StreamConfig(image_px=32))
-    batches = stream.training(batch=2, micro_batch=2, workers=2)
-    next(batches)
-    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-    time.sleep(60)
+stream = Stream(Path(sys.argv[1]), "train", StreamConfig(image_px=32))
+batches = stream.training(batch=2, micro_batch=2, workers=2)
+next(batches)
+print("reading", flush=True)
+if sys.argv[2] == "end":
+    raise SystemExit(3)  # without closing
+for batch in batches:
+    pass
 """
 
 
 @pytest.mark.slow
-def test_workers_end_with_a_killed_parent_and_outlast_a_signal(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, -signal.SIGTERM), (None, 3)]
+)
+def test_a_process_that_reads_ahead_ends_when_told(folder, tmp_path, number, code):
     script = tmp_path / "reader.py"
     script.write_text(READER)
-    with subprocess.Popen([sys.executable, str(script), str(folder)], stdout=subprocess.PIPE) as process:
-        pids = [int(pid) for pid in process.stdout.readline().split()]
-        assert len(pids) == 2
-        for pid in pids:
-            os.kill(pid, signal.SIGTERM)
-        time.sleep(0.5)
-        assert all(_lives(pid) for pid in pids)
-        process.kill()
-    until = time.monotonic() + 10
-    while any(_lives(pid) for pid in pids):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    command = [sys.executable, str(script), str(folder), "go" if number else "end"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout.readline() == b"reading\n"
+        if number:
+            process.send_signal(number)
+        assert process.wait(timeout=60) in (code, -signal.SIGINT)
 
 
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def test_memory_is_used_again_only_when_nothing_refers_to_it():
+    memory = Memory()
+    first = memory.empty((2, 3), torch.bool)
+    place, view = first.data_ptr(), first[0].numpy()
+    del first
+    second = memory.empty((3, 2), torch.uint8)
+    assert second.data_ptr() != place  # the view is still there
+    del view
+    third = memory.empty((6,), torch.uint8)
+    assert third.data_ptr() == place

@@ -6,15 +6,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+import ingest_like
 import pytest
 import torch
 from toy_learner import ToyLearner, batches
 
-from xraytk import distributed
+from xraytk import distributed, shard
+from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import (
     DataError,
     InterruptedRunError,
@@ -119,6 +122,67 @@ def test_an_error_of_one_process_is_the_error_of_the_run(tmp_path: Path) -> None
 def test_a_process_that_dies_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="process 1 ended without a word"):
         launch(die, Job(tmp_path, TWO), TWO)
+
+
+def ending(start: int) -> Iterator[Batch]:
+    """The second process has data for two steps and a half."""
+    yield from islice(batches(start, batch=16), None if distributed.rank() == 0 else 5)
+
+
+def breaking(start: int) -> Iterator[Batch]:
+    """The second process meets a broken shard in the middle of the third step."""
+    yield from ending(start)
+    raise DataError("train-000007.tar is broken at image 00c0ffee", "crc32 is 1, the index says 2")
+
+
+def short(job: Job, progress: Progress) -> FitResult:
+    plan = FitPlan(steps=10_000, batch=16, log_every=1, machine=job.machine)
+    source = breaking if job.poison else ending
+    return fit(ToyLearner(), source, plan, job.folder, config={}, name="toy", progress=progress)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("broken", "wanted"), [(0, "ended\n  at step 2"), (1, "train-000007.tar is broken")])
+def test_when_one_process_has_no_data_all_end_with_its_error(
+    tmp_path: Path, broken: int, wanted: str
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(DataError, match=wanted):
+        launch(short, Job(tmp_path, TWO, poison=broken), TWO)
+    assert time.monotonic() - began < 120
+    assert [line["step"] for line in read(tmp_path / "log.jsonl")] == [1, 2]
+
+
+def read_unequal(job: Job, progress: Progress) -> list[str]:
+    stream = Stream(job.folder, "train", StreamConfig(image_px=8))
+    shares = {"batch": 2, "rank": distributed.rank(), "world": distributed.world(), "workers": 1}
+    mine = [name for batch in stream.once(**shares) for name in batch.image_id]
+    everybody = distributed.gather(mine)
+    assert [len(names) for names in everybody] == [2, 3]
+    return [name for names in everybody for name in names]
+
+
+@pytest.mark.slow
+def test_processes_with_unequal_shares_read_each_sample_once(tmp_path: Path) -> None:
+    names = ingest_like.make(tmp_path, 5, splits=("train",))
+    shard.run(shard.ShardConfig(work=tmp_path))
+    assert sorted(launch(read_unequal, Job(tmp_path / "shards", TWO), TWO)) == sorted(names)
+
+
+def stuck(job: Job, progress: Progress) -> None:
+    """The second process ends; the first, deaf to SIGTERM, waits for it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if distributed.rank() == 1:
+        raise DataError("shard 3 is not whole")
+    time.sleep(3600)
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_leave_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xraytk.train.launch.LEAVE_S", 1)
+    with pytest.raises(DataError, match="shard 3"):
+        launch(stuck, Job(tmp_path, TWO), TWO)
+    assert not multiprocessing.active_children()
 
 
 def test_a_device_that_is_not_there_is_said() -> None:

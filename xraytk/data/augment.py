@@ -1,8 +1,9 @@
-"""From a picture of any shape to the training square: letterbox, crop, rotation, contrast.
+"""From a picture of any shape to the training square: fit, crop, turn, shift, zoom, shear, flip.
 
 Chance is drawn in one place (`draw`) and used in another (`place`): an `Augmentation` says
-everything, so the image, its valid pixels and its contour always move together. There are no
-flips: a mirrored chest has its heart on the wrong side, and its report would lie.
+everything, so the image, its valid pixels and its contour always move together. There is no
+flip unless it is asked for: a mirrored chest has its heart on the wrong side, and its report
+would lie; `data.sides` changes the words with it.
 
 Pixel coordinates have their integers at pixel centres, x to the right, as in the contours
 table.
@@ -18,7 +19,147 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytk.data.intensity import NO_CHANGE, Intensity
+from xraytk.errors import UsageError
+
 Fit = Literal["letterbox", "stretch"]
+Box = tuple[int, int, int, int]  # top, left, height, width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """How far chance may go. All off by default.
+
+    Args:
+        crop_scale: Lowest and highest share of the area kept by random crops, in (0, 1].
+        crop_aspect: Largest ratio of a crop's sides to those of the square, at least 1; 1 keeps
+            proportions.
+        rotate_deg: Largest random turn to either side, in degrees, 0 to 45.
+        shift: Largest random shift to either side, as a share of the square, in [0, 1).
+        zoom: Largest random change of size, as a share, in [0, 1).
+        shear_deg: Largest random shear to either side, in degrees, 0 to 45.
+        brightness: Largest random change of all greys, as a share of the range, in [0, 1).
+        contrast: Largest random change of contrast, as a share, in [0, 1).
+        gamma: Largest random exponent of the grey curve, at least 1; as likely its inverse.
+        flip: Probability of mirroring left and right, with the words of reports, in [0, 1].
+    """
+
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    crop_aspect: float = 1.0
+    rotate_deg: float = 0.0
+    shift: float = 0.0
+    zoom: float = 0.0
+    shear_deg: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    gamma: float = 1.0
+    flip: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise UsageError(f"crop_scale must be two shares, 0 < low <= high <= 1, found {low}, {high}")
+        for name in ("crop_aspect", "gamma"):
+            if not 1 <= getattr(self, name) <= 4:
+                raise UsageError(f"{name} must lie in 1 to 4, found {getattr(self, name)}")
+        for name in ("rotate_deg", "shear_deg"):
+            if not 0 <= getattr(self, name) <= 45:
+                raise UsageError(f"{name} must lie in 0 to 45, found {getattr(self, name)}")
+        for name in ("shift", "zoom", "brightness", "contrast"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must lie in 0 to 1, found {getattr(self, name)}")
+        if not 0 <= self.flip <= 1:
+            raise UsageError(f"flip must lie in 0 to 1, found {self.flip}")
+
+    @property
+    def moves(self) -> bool:
+        """Whether any draw moves an image; a flip alone does not count."""
+        return any(
+            getattr(self, name) != getattr(NOTHING, name)
+            for name in ("crop_scale", "crop_aspect", "rotate_deg", "shift", "zoom", "shear_deg")
+        )
+
+    @property
+    def largest_zoom(self) -> float:
+        """How many times larger than in the plain fit a detail can come out."""
+        return (1 + self.zoom) * float(np.sqrt(self.crop_aspect / self.crop_scale[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """One draw of chance, independent of the image's size.
+
+    Args:
+        crop_share: Share of the square's area that the crop window covers, in (0, 1].
+        crop_x: Where the window lies in its horizontal room, 0 left to 1 right.
+        crop_y: Where the window lies in its vertical room, 0 top to 1 bottom.
+        rotate_deg: Turn about the window's centre, clockwise as seen, in degrees.
+        crop_aspect: Width of the window over its height, in units of the square's sides.
+        shift_x: Shift to the right, as a share of the square.
+        shift_y: Shift downwards.
+        zoom: Factor on the size.
+        shear_deg: Lean of upright lines to the right, in degrees.
+        flip: Mirrored at last.
+        intensity: What happens to the greys.
+    """
+
+    crop_share: float = 1.0
+    crop_x: float = 0.5
+    crop_y: float = 0.5
+    rotate_deg: float = 0.0
+    crop_aspect: float = 1.0
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+    zoom: float = 1.0
+    shear_deg: float = 0.0
+    flip: bool = False
+    intensity: Intensity = NO_CHANGE
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing moves: only the fit into the square is left, and a flip."""
+        moved = (self.rotate_deg, self.shift_x, self.shift_y, self.shear_deg)
+        return (self.crop_share, self.crop_aspect, self.zoom) == (1.0, 1.0, 1.0) and not any(moved)
+
+
+NONE = Augmentation()
+NOTHING = AugmentConfig()
+DRAWS = 13
+
+
+def draw(rng: np.random.Generator, config: AugmentConfig = NOTHING) -> Augmentation:
+    """Draw one augmentation; always the same number of draws, whatever the settings.
+
+    Args:
+        rng: The sample's own generator.
+        config: How far chance may go.
+    """
+    (share, x, y, turn, gain, aspect, right, down, zoom, shear, light, curve, mirror) = rng.random(
+        DRAWS
+    ).tolist()
+    low, high = config.crop_scale
+    return Augmentation(
+        crop_share=low + share * (high - low),
+        crop_x=x,
+        crop_y=y,
+        rotate_deg=(2 * turn - 1) * config.rotate_deg,
+        crop_aspect=config.crop_aspect ** (2 * aspect - 1),
+        shift_x=(2 * right - 1) * config.shift,
+        shift_y=(2 * down - 1) * config.shift,
+        zoom=1 + (2 * zoom - 1) * config.zoom,
+        shear_deg=(2 * shear - 1) * config.shear_deg,
+        flip=mirror < config.flip,
+        intensity=Intensity(
+            brightness=(2 * light - 1) * config.brightness,
+            contrast=1 + (2 * gain - 1) * config.contrast,
+            gamma=config.gamma ** (2 * curve - 1),
+        ),
+    )
 
 
 def letterbox_box(height: int, width: int, side: int) -> tuple[int, int, int, int]:
@@ -43,57 +184,9 @@ def letterbox_box(height: int, width: int, side: int) -> tuple[int, int, int, in
     return (side - new_height) // 2, (side - new_width) // 2, new_height, new_width
 
 
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """One draw of chance, independent of the image's size.
-
-    Args:
-        crop_share: Share of the square's area that the crop window covers, in (0, 1].
-        crop_x: Where the window lies in its horizontal room, 0 left to 1 right.
-        crop_y: Where the window lies in its vertical room, 0 top to 1 bottom.
-        rotate_deg: Turn about the window's centre, clockwise as seen, in degrees.
-        contrast: Factor on the distance from the mean grey.
-    """
-
-    crop_share: float = 1.0
-    crop_x: float = 0.5
-    crop_y: float = 0.5
-    rotate_deg: float = 0.0
-    contrast: float = 1.0
-
-    @property
-    def still(self) -> bool:
-        """Whether nothing moves: only the fit into the square is left."""
-        return self.crop_share == 1.0 and self.rotate_deg == 0.0
-
-
-NONE = Augmentation()
-
-
-def draw(
-    rng: np.random.Generator,
-    *,
-    crop_scale: tuple[float, float] = (1.0, 1.0),
-    rotate_deg: float = 0.0,
-    contrast: float = 0.0,
-) -> Augmentation:
-    """Draw one augmentation; always the same number of draws, whatever the settings.
-
-    Args:
-        rng: The sample's own generator.
-        crop_scale: Lowest and highest share of the area that is kept.
-        rotate_deg: Largest turn to either side.
-        contrast: Largest change of the contrast factor from 1.
-    """
-    share, x, y, turn, gain = rng.random(5)
-    low, high = crop_scale
-    return Augmentation(
-        crop_share=float(low + share * (high - low)),
-        crop_x=float(x),
-        crop_y=float(y),
-        rotate_deg=float((2 * turn - 1) * rotate_deg),
-        contrast=float(1 + (2 * gain - 1) * contrast),
-    )
+def fitted_box(height: int, width: int, side: int, fit: Fit) -> Box:
+    """Where an image lies in the square when nothing moves: (top, left, height, width)."""
+    return letterbox_box(height, width, side) if fit == "letterbox" else (0, 0, side, side)
 
 
 def affine(
@@ -101,8 +194,9 @@ def affine(
 ) -> NDArray[np.float64]:
     """Map from the image's pixel coordinates to the square's.
 
-    The crop window is a square in letterbox fit, and has the image's shape in stretch fit; it
-    stays inside the image wherever the image is larger than it, and is centred elsewhere.
+    The crop window is a square in letterbox fit, and has the image's shape in stretch fit, both
+    apart from ``crop_aspect``; it stays inside the image wherever the image is larger than it,
+    and is centred elsewhere.
 
     Args:
         height: Of the image, in pixels.
@@ -115,15 +209,16 @@ def affine(
         (2, 3) matrix; ``[x', y'] = matrix @ [x, y, 1]``.
     """
     if augmentation.still:
-        top, left, new_height, new_width = (
-            letterbox_box(height, width, side) if fit == "letterbox" else (0, 0, side, side)
-        )
-        zoom = np.diag([new_width / width, new_height / height])
+        top, left, new_height, new_width = fitted_box(height, width, side, fit)
+        linear = np.diag([new_width / width, new_height / height])
         shift = np.array([left, top], np.float64)
     else:
-        zoom, shift = _crop_and_turn(height, width, side, fit, augmentation)
-    shift = zoom @ np.array([0.5, 0.5]) + shift - 0.5  # from pixel edges to pixel centres
-    return np.concatenate([zoom, shift[:, None]], axis=1)
+        linear, shift = _crop_and_turn(height, width, side, fit, augmentation)
+    if augmentation.flip:
+        mirror = np.diag([-1.0, 1.0])
+        linear, shift = mirror @ linear, mirror @ shift + np.array([side, 0.0])
+    shift = linear @ np.array([0.5, 0.5]) + shift - 0.5  # from pixel edges to pixel centres
+    return np.concatenate([linear, shift[:, None]], axis=1)
 
 
 def _crop_and_turn(
@@ -131,19 +226,23 @@ def _crop_and_turn(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Linear part and shift in edge coordinates (0 at the outer edge of the first pixel)."""
     size = np.array([width, height], np.float64)
-    window = (size if fit == "stretch" else np.full(2, size.max())) * np.sqrt(augmentation.crop_share)
+    whole = size if fit == "stretch" else np.full(2, size.max())
+    stretch = np.sqrt([augmentation.crop_aspect, 1 / augmentation.crop_aspect])
+    window = np.minimum(whole * np.sqrt(augmentation.crop_share) * stretch, whole)
     place = np.array([augmentation.crop_x, augmentation.crop_y])
     centre = np.where(window < size, window / 2 + place * (size - window), size / 2)
     angle = np.deg2rad(augmentation.rotate_deg)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    zoom = turn @ np.diag(side / window)
-    return zoom, side / 2 - zoom @ centre
+    lean = np.array([[1.0, -np.tan(np.deg2rad(augmentation.shear_deg))], [0.0, 1.0]])
+    linear = augmentation.zoom * turn @ lean @ np.diag(side / window)
+    moved = np.array([augmentation.shift_x, augmentation.shift_y]) * side
+    return linear, side / 2 + moved - linear @ centre
 
 
 def place(
     image: NDArray[np.uint8], side: int, fit: Fit, augmentation: Augmentation = NONE
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Put an image into the square.
+    """Put an image into the square; greys stay.
 
     Args:
         image: (h, w) uint8.
@@ -155,37 +254,122 @@ def place(
         The (side, side) uint8 square, 0 where there is no image, and the (side, side) bool
         True where there is.
     """
-    if augmentation.contrast != 1.0:
-        image = _stretch_contrast(image, augmentation.contrast)
-    if augmentation.still:
-        return _place_still(image, side, fit)
-    height, width = image.shape
-    matrix = affine(height, width, side, fit, augmentation)
-    valid = cv2.warpAffine(np.ones(image.shape, np.uint8), matrix, (side, side), flags=cv2.INTER_NEAREST)
-    small, matrix = _shrink_first(image, matrix)
-    out = cv2.warpAffine(small, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(out * valid, np.uint8), valid.astype(np.bool_)
-
-
-def _place_still(
-    image: NDArray[np.uint8], side: int, fit: Fit
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    height, width = image.shape
-    top, left, new_height, new_width = (
-        letterbox_box(height, width, side) if fit == "letterbox" else (0, 0, side, side)
-    )
-    how = cv2.INTER_AREA if new_height <= height and new_width <= width else cv2.INTER_LINEAR
-    if (new_height, new_width) != (height, width):
-        image = np.asarray(cv2.resize(image, (new_width, new_height), interpolation=how), np.uint8)
-    out = np.zeros((side, side), np.uint8)
-    valid = np.zeros((side, side), np.bool_)
-    inside = np.s_[top : top + new_height, left : left + new_width]
-    out[inside] = image
-    valid[inside] = True
+    out, valid = np.empty((side, side), np.uint8), np.empty((side, side), np.bool_)
+    place_valid(image.shape, fit, augmentation, valid)
+    place_image(image, fit, augmentation, out, valid)
     return out, valid
 
 
-def _shrink_first(
+def place_image(
+    image: NDArray[np.uint8],
+    fit: Fit,
+    augmentation: Augmentation,
+    out: NDArray[np.uint8],
+    valid: NDArray[np.bool_] | None = None,
+) -> None:
+    """Put an image into a square that is there.
+
+    Args:
+        image: (h, w) uint8.
+        fit: Keep the aspect ratio, or not.
+        augmentation: What was drawn.
+        out: (side, side) uint8; every pixel is written.
+        valid: Of the same draw, from `place_valid`; made when None and needed.
+    """
+    side = len(out)
+    if augmentation.still:
+        put(image, out, fitted_box(*image.shape, side, fit))
+        if augmentation.flip:
+            out[:] = out[:, ::-1].copy()
+        return
+    if valid is None:
+        valid = np.empty((side, side), np.bool_)
+        place_valid(image.shape, fit, augmentation, valid)
+    small, matrix = shrunk(image, affine(*image.shape, side, fit, augmentation))
+    cv2.warpAffine(small, matrix, (side, side), out, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    np.multiply(out, valid.view(np.uint8), out=out)
+
+
+def place_valid(shape: tuple[int, ...], fit: Fit, augmentation: Augmentation, out: NDArray[np.bool_]) -> None:
+    """Make a square True where an image comes to lie, and False elsewhere.
+
+    Args:
+        shape: Height and width of the image.
+        fit: Keep the aspect ratio, or not.
+        augmentation: What was drawn.
+        out: (side, side) bool; every pixel is written.
+    """
+    height, width = shape
+    side = len(out)
+    if not augmentation.still:
+        fill_inside(out, affine(height, width, side, fit, augmentation), (height, width))
+        return
+    fill_box(out, fitted_box(height, width, side, fit))
+    if augmentation.flip:
+        out[:] = out[:, ::-1].copy()
+
+
+def fill_box(valid: NDArray[np.bool_], box: Box) -> None:
+    """Make a plane True inside a box and False around it."""
+    top, left, height, width = box
+    if (height, width) != valid.shape:
+        valid[:] = False
+    valid[top : top + height, left : left + width] = True
+
+
+def fill_inside(valid: NDArray[np.bool_], matrix: NDArray[np.float64], shape: tuple[int, int]) -> None:
+    """Make a plane True where the image of that shape comes to lie, by the pixels' centres.
+
+    Args:
+        valid: (side, side) bool, written to.
+        matrix: From `affine`.
+        shape: Height and width of the image.
+    """
+    back = cv2.invertAffineTransform(matrix)
+    rows, columns = (np.arange(n, dtype=np.float64) for n in valid.shape)
+    low, high = np.zeros(len(rows)), np.full(len(rows), float(len(columns)))
+    for (a, b, c), size in zip(back, (shape[1], shape[0]), strict=True):
+        offset = b * rows + c  # a * x + offset lies in (-0.5, size - 0.5)
+        if abs(a) < 1e-9:
+            high[(offset <= -0.5) | (offset >= size - 0.5)] = 0
+            continue
+        ends = np.sort(np.stack([(-0.5 - offset) / a, (size - 0.5 - offset) / a]), axis=0)
+        low, high = np.maximum(low, np.floor(ends[0]) + 1), np.minimum(high, np.ceil(ends[1]))
+    at = columns.astype(np.int16)[None]
+    low, high = (edge.clip(0, len(columns)).astype(np.int16)[:, None] for edge in (low, high))
+    np.logical_and(at >= low, at < high, out=valid)
+
+
+def put(image: NDArray[np.uint8], out: NDArray[np.uint8], box: Box) -> None:
+    """Write an image, resized where it must be, into a box of a plane, and 0 around it."""
+    top, left, height, width = box
+    image = resized(image, height, width)
+    out[:top] = 0
+    out[top + height :] = 0
+    inside = out[top : top + height]
+    inside[:, :left] = 0
+    inside[:, left + width :] = 0
+    inside[:, left : left + width] = image
+
+
+def resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize by the mean of areas where it shrinks, else between pixels.
+
+    OpenCV takes 0.2 ms for whole factors and 9 ms for others (1280 px), so the whole factor goes
+    first: only what is left of the picture goes the slow way.
+    """
+    if (height, width) == image.shape:
+        return image
+    if height > image.shape[0] or width > image.shape[1]:
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    factor = min(image.shape[0] // height, image.shape[1] // width)
+    if factor > 1 and not (image.shape[0] % factor or image.shape[1] % factor):
+        size = (image.shape[1] // factor, image.shape[0] // factor)
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def shrunk(
     image: NDArray[np.uint8], matrix: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Average pixels down to the target's scale, so that the warp has nothing to alias."""
@@ -194,38 +378,36 @@ def _shrink_first(
     new_width, new_height = max(1, round(width * zoom_x)), max(1, round(height * zoom_y))
     if (new_height, new_width) == (height, width):
         return image, matrix
-    small = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    small = resized(image, new_height, new_width)
     back = np.diag([width / new_width, height / new_height])  # small to image, edge coordinates
     shift = matrix[:, 2] + matrix[:, :2] @ (back @ np.array([0.5, 0.5]) - 0.5)
-    return np.asarray(small, np.uint8), np.concatenate([matrix[:, :2] @ back, shift[:, None]], axis=1)
-
-
-def _stretch_contrast(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    mean = float(cv2.mean(image)[0])
-    table = np.clip(np.rint(mean + (np.arange(256) - mean) * factor), 0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(image, table), np.uint8)
+    return small, np.concatenate([matrix[:, :2] @ back, shift[:, None]], axis=1)
 
 
 def place_polygons(
     polygons: Sequence[Mapping[str, Any]], matrix: NDArray[np.float64], side: int
 ) -> NDArray[np.bool_]:
-    """Rasterise contours in the square.
+    """Rasterise contours in a square of ``side`` pixels; see `draw_polygons`."""
+    out = np.zeros((side, side), np.bool_)
+    draw_polygons(polygons, matrix, out)
+    return out
+
+
+def draw_polygons(
+    polygons: Sequence[Mapping[str, Any]], matrix: NDArray[np.float64], out: NDArray[np.bool_]
+) -> None:
+    """Make a square True inside contours.
 
     Args:
         polygons: Each with "x" and "y" lists in the image's pixels; joined, not subtracted.
         matrix: From `affine`, of the same image and augmentation.
-        side: Of the square, in pixels.
-
-    Returns:
-        (side, side) bool, True inside any polygon.
+        out: (side, side) bool, False at first.
     """
-    out = np.zeros((side, side), np.uint8)
     for polygon in polygons:
         points = np.stack(
             [np.asarray(polygon["x"], np.float64), np.asarray(polygon["y"], np.float64)], axis=1
         )
         if len(points) < 3:
             continue
-        moved = points @ matrix[:, :2].T + matrix[:, 2]
-        cv2.fillPoly(out, [np.rint(moved * 16).astype(np.int32)], 1, shift=4)
-    return out.astype(np.bool_)
+        moved = np.rint((points @ matrix[:, :2].T + matrix[:, 2]) * 16).astype(np.int32)
+        cv2.fillPoly(out.view(np.uint8), [moved], 1, shift=4)

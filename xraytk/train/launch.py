@@ -26,6 +26,9 @@ from xraytk.errors import InterruptedRunError, MachineError, UsageError, XraytkE
 from xraytk.processes import leave_with_parent
 from xraytk.progress import Progress, Silent
 
+LEAVE_S = 30
+"""That a process has to end after SIGTERM, before it is killed."""
+
 C = TypeVar("C")
 R = TypeVar("R")
 Member = tuple[BaseProcess, Connection]
@@ -38,7 +41,7 @@ class MachineConfig:
     Args:
         gpus: Processes, one a GPU; on ``cpu`` that many gloo processes.
         device: "auto" takes CUDA when there is one.
-        workers: Loader processes of each training process.
+        workers: Threads of each process that read and decode ahead; 0 does it in between steps.
         precision: "auto" is bf16 autocast on CUDA and fp32 on CPU.
         compile: Compile the model with torch.compile.
         micro_batch: Images of one forward pass; 0 chooses.
@@ -125,7 +128,7 @@ def check_devices(machine: MachineConfig) -> None:
 
 @contextlib.contextmanager
 def _threads(machine: MachineConfig) -> Iterator[None]:
-    """On CPU, leave a core to each loader process and share the others.
+    """On CPU, leave a core to each reading thread and share the others.
 
     More busy threads than cores make torch's threads wait for each other in circles: the preset
     ``tiny`` on two cores beside other work gave 6 images a second with two threads, 115 with one.
@@ -185,10 +188,14 @@ def _spawn(
                 ) from None
             raise
         finally:
-            for process, connection in members:
+            for process, _ in members:
                 if process.is_alive():
                     process.terminate()
-                process.join(timeout=30)
+            for process, connection in members:
+                process.join(timeout=LEAVE_S)
+                if process.is_alive():  # waits in a collective for one that is gone
+                    process.kill()
+                    process.join()
                 connection.close()
 
 

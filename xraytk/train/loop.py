@@ -226,14 +226,9 @@ class _Job:
         total = torch.zeros((), device=self.device)
         parts: dict[str, list[torch.Tensor]] = {}
         for micro in range(self.micro_steps):
-            if micro > 0 and self.agree_on_stop():
+            batch = self.next_batch(source)
+            if self.stop and micro > 0:
                 return None
-            began = time.perf_counter()
-            batch = next(source, None)
-            if batch is None:
-                raise DataError("the stream of training batches ended", f"at step {self.step:,}")
-            batch = batch.to(self.device)
-            self.journal.waited += time.perf_counter() - began
             rng = seed_all(self.plan.seed, self.step, distributed.rank() * self.micro_steps + micro)
             last = micro == self.micro_steps - 1
             with self._no_sync(last):
@@ -244,6 +239,24 @@ class _Job:
             for name, value in loss.parts.items():
                 parts.setdefault(name, []).append(value.detach())
         return total, {name: torch.stack(values).mean() for name, values in parts.items()}
+
+    def next_batch(self, source: Iterator[Batch]) -> Batch:
+        """Wait for data; when one process has none, all end with its error."""
+        began = time.perf_counter()
+        error: XraytkError | None = None
+        try:
+            batch = next(source, None)
+        except XraytkError as broken:
+            batch, error = None, broken
+        if batch is None and error is None:
+            error = DataError("the stream of training batches ended", f"at step {self.step:,}")
+        self.journal.waited += time.perf_counter() - began
+        stop, failed = distributed.agree(self.asked_to_stop, error is not None)
+        if failed:
+            distributed.raise_first(error)
+        self.stop = stop and self.step < self.plan.steps
+        assert batch is not None
+        return batch.to(self.device)
 
     def gradient_norm(self) -> torch.Tensor:
         """Global norm of the gradient, which is clipped to ``optim.clip``."""
@@ -276,9 +289,14 @@ class _Job:
             task.update(self.step, **facts, img_per_s=line["img_per_s"], data_wait=wait)
 
     def look(self) -> None:
-        """Validate and draw when it is time."""
+        """Validate and draw when it is time, on the first process; the others wait."""
         if self.validate is not None and self._due(self.plan.validate_every):
-            self._validated()
+            error: XraytkError | None = None
+            try:
+                self._validated()
+            except XraytkError as broken:
+                error = broken
+            distributed.raise_first(error)
         if self.figures is not None and self._due(self.plan.figure_every) and distributed.is_main():
             with _evaluating(self.learner):
                 self.figures(self.learner, self.step, self.folder / "figures")

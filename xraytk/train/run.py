@@ -17,9 +17,13 @@ from xraytk.train.checkpoint import latest, read_state, refuse_newer
 NO_IDENTITY = frozenset(
     {"machine", "work", "out", "name", "resume", "save_every", "keep_last", "log_every", "figure_every"}
     | {"shards", "init"}  # paths; `INPUTS` holds what they lead to
+    | {"data.skip_bad"}  # a run that met a broken sample may go on with it
 )
 """Keys that are not the run's identity: it goes on when they differ."""
 
+
+SKIPPED = "skipped.jsonl"
+"""File of a run folder that lists the samples left out: shard, image, why."""
 
 INPUTS = "inputs"
 """Key of a run's state that holds the fingerprints of what it was made of; not a config key."""
@@ -131,7 +135,13 @@ def _choose(folder: Path, resume: str) -> Path | None:
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in NO_IDENTITY}
+    return {
+        key: {k: v for k, v in value.items() if f"{key}.{k}" not in NO_IDENTITY}
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+        if key not in NO_IDENTITY
+    }
 
 
 def _toml(config: dict[str, Any]) -> str:

@@ -1,0 +1,64 @@
+"""Batches onto the learner's device, one ahead of the one that is worked on.
+
+On CUDA a batch lies in pinned memory and is copied on a stream of its own while the step before
+it computes. On a CPU the same code runs, and copies nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from xraytk.data import warp
+from xraytk.data.samples import Made
+from xraytk.records import Batch
+
+
+def on_device(made: Iterable[Made], device: torch.device, side: int) -> Iterator[Batch]:
+    """Yield batches whole, on a device.
+
+    Args:
+        made: Batches on the CPU; not written to again.
+        device: Where to.
+        side: Of the square, in pixels.
+    """
+    copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+    waiting: Made | None = None
+    for one in made:
+        sent = _send(one, device, copies)
+        if copies is None:
+            yield _finished(sent, side)
+            continue
+        if waiting is not None:
+            yield _finished(_arrived(waiting, device, copies), side)
+        waiting = sent
+    if waiting is not None and copies is not None:
+        yield _finished(_arrived(waiting, device, copies), side)
+
+
+def _send(made: Made, device: torch.device, copies: torch.cuda.Stream | None) -> Made:
+    aside = contextlib.nullcontext() if copies is None else torch.cuda.stream(copies)
+    with aside:
+        return Made(made.batch.to(device), made.moves and made.moves.to(device))
+
+
+def _arrived(made: Made, device: torch.device, copies: torch.cuda.Stream) -> Made:
+    """Let what comes next on the device wait for the copy, and keep the memory until it is done."""
+    current = torch.cuda.current_stream(device)
+    current.wait_stream(copies)
+    sent = [made.batch.image, made.batch.valid, made.batch.lung, made.batch.has_contour, made.batch.labels]
+    if made.moves is not None:
+        sent += [made.moves.back, made.moves.size]
+    for tensor in sent:
+        tensor.record_stream(current)
+    return made
+
+
+def _finished(made: Made, side: int) -> Batch:
+    if made.moves is None:
+        return made.batch
+    image, valid = warp.warp(made.batch.image, made.moves, side)
+    return dataclasses.replace(made.batch, image=image, valid=valid)

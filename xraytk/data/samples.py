@@ -1,0 +1,284 @@
+"""One sample after the other, from a shard straight into its place in a batch.
+
+The parts of a batch do not depend on each other: several threads fill one batch, each every
+byte of its own samples, so that nothing is copied, cleared or joined afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xraytk.data import augment, intensity, sides, warp
+from xraytk.data.ahead import Job
+from xraytk.data.memory import Memory
+from xraytk.data.order import chance
+from xraytk.data.shards import SLOT, ShardReader
+from xraytk.data.skipped import SkipList, Skipped
+from xraytk.errors import DataError, UsageError
+from xraytk.records import LANGUAGES, Batch
+
+PIXELS = frozenset({"image", "valid", "lung", "has_contour"})
+
+_TRIES = 8
+"""Replacements that are looked for; when all are broken, more than a sample is."""
+_WIDEST = 1.5
+"""Long over short side up to which a smaller image serves for "stretch"."""
+_BROKEN = (KeyError, TypeError, ValueError, IndexError, OverflowError, cv2.error)
+"""What comes of members that are whole but do not hold what they should."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamConfig(augment.AugmentConfig):
+    """How samples become squares, and in which order.
+
+    Args:
+        image_px: Side of the square, in pixels.
+        fit: "letterbox" keeps the aspect ratio and pads; "stretch" does neither.
+        window: Shards that are mixed with each other; 0 mixes all. For disks and object stores.
+        skip_bad: Take another sample for a broken one, and list it, instead of ending.
+    """
+
+    image_px: int = 1280
+    fit: augment.Fit = "letterbox"
+    window: int = 0
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        augment.AugmentConfig.__post_init__(self)
+        for name, least in (("image_px", 1), ("window", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, found {getattr(self, name)}")
+
+
+@dataclass(slots=True)
+class Made:
+    """A batch on the CPU.
+
+    Args:
+        batch: Its ``image`` is of canvases, and its ``valid`` empty, where ``moves`` is there.
+        moves: What the device has still to do.
+    """
+
+    batch: Batch
+    moves: warp.Moves | None = None
+
+
+class Samples:
+    """Fills batches from shards; from any thread.
+
+    Args:
+        reader: Of the split's samples.
+        config: How samples become squares.
+        seed: Of the augmentation.
+        needs: Fields of `Batch` that are wanted.
+        labels: Names and order of the labels.
+        skipped: Where broken samples are listed.
+        pinned: Batches lie in pinned memory.
+    """
+
+    def __init__(
+        self,
+        reader: ShardReader,
+        config: StreamConfig,
+        *,
+        seed: int,
+        needs: frozenset[str],
+        labels: Sequence[str],
+        skipped: SkipList,
+        pinned: bool = False,
+    ) -> None:
+        self._reader = reader
+        self._config = config
+        self._seed = seed
+        self._needs = needs
+        self._labels = {name: i for i, name in enumerate(labels)}
+        self._mirrored_labels = {sides.swapped(name): i for name, i in self._labels.items()}
+        self._skipped = skipped
+        self._memory = Memory(pinned)
+        self._image = self._which_image()
+
+    def job(self, rows: Sequence[int], positions: Sequence[int] | None, on_device: bool = False) -> Job[Made]:
+        """Prepare one batch.
+
+        Args:
+            rows: Of the samples.
+            positions: Of the samples in the order; None for no augmentation, and for leaving
+                out a broken sample instead of replacing it.
+            on_device: Leave the geometry to the device.
+        """
+        made = self._empty(len(rows), on_device and positions is not None)
+        lost: list[int] = []
+        places = [None] * len(rows) if positions is None else positions
+        parts = [
+            functools.partial(self._part, made, lost, i, row, position)
+            for i, (row, position) in enumerate(zip(rows, places, strict=True))
+        ]
+        return Job(parts, functools.partial(_without, made, lost))
+
+    def _part(self, made: Made, lost: list[int], i: int, row: int, position: int | None) -> None:
+        drawn = augment.NONE
+        if position is not None:
+            drawn = augment.draw(chance(self._seed, position, 1), self._config)
+        try:
+            self._fill(made, i, row, drawn)
+            return
+        except DataError as error:
+            if not self._config.skip_bad:
+                raise
+            self._skip(row, error)
+        for number in range(_TRIES if position is not None else 0):
+            other = int(chance(self._seed, position or 0, 2 + number).integers(len(self._reader.index)))
+            try:
+                self._fill(made, i, other, drawn)
+                return
+            except DataError as error:
+                self._skip(other, error)
+                if number == _TRIES - 1:
+                    raise
+        lost.append(i)
+
+    def _skip(self, row: int, error: DataError) -> None:
+        index = self._reader.index
+        shard = index.shards[int(index.shard[row])].name
+        self._skipped.add(Skipped(shard, index.image_id[row].decode(), error.detail))
+
+    def _fill(self, made: Made, i: int, row: int, drawn: augment.Augmentation) -> None:
+        """Write every value of the i-th sample."""
+        out = made.batch
+        try:
+            out.image_id[i] = self._reader.index.image_id[row].decode()
+            if self._needs & {"patient_hash", "view"}:
+                meta = self._json(row, "meta")
+                out.patient_hash[i], out.view[i] = meta["patient_hash"], meta["view"]
+            if self._needs & PIXELS:
+                self._fill_pixels(made, i, row, drawn)
+            if "labels" in self._needs:
+                columns = self._mirrored_labels if drawn.flip else self._labels
+                values = np.full(len(self._labels), np.nan, np.float32)
+                for name, value in (self._json(row, "labels") or {}).items():
+                    if name in columns:
+                        values[columns[name]] = value
+                out.labels[i] = torch.from_numpy(values)
+            if "reports" in self._needs:
+                for language in LANGUAGES:
+                    text = (self._reader.read(row, language) or b"").decode()
+                    out.reports[language][i] = sides.swapped(text) if drawn.flip else text
+        except _BROKEN as error:
+            raise self._reader.broken(row, f"{type(error).__name__}: {error}") from error
+
+    def _fill_pixels(self, made: Made, i: int, row: int, drawn: augment.Augmentation) -> None:
+        out, side, fit = made.batch, self._config.image_px, self._config.fit
+        shape: tuple[int, ...] | None = None
+        if "image" in self._needs:
+            name = self._image if self._has(row, self._image) else "image"
+            image = intensity.change(self._reader.image(row, name), drawn.intensity)
+            shape = image.shape if name == "image" else None
+            self._place(made, i, image, drawn)
+        elif "valid" in self._needs:
+            shape = self._shape(row)
+            augment.place_valid(shape, fit, drawn, out.valid[i].numpy())
+        if self._needs & {"lung", "has_contour"}:
+            polygons = (self._json(row, "contour") or {}).get("polygons", [])
+            out.has_contour[i] = bool(polygons)
+            if "lung" in self._needs:
+                lung = out.lung[i].numpy()
+                lung[:] = False
+                if polygons:
+                    height, width = shape or self._shape(row)
+                    matrix = augment.affine(height, width, side, fit, drawn)
+                    augment.draw_polygons(polygons, matrix, lung)
+
+    def _place(self, made: Made, i: int, image: NDArray[np.uint8], drawn: augment.Augmentation) -> None:
+        out, side, fit = made.batch, self._config.image_px, self._config.fit
+        plane = out.image[i, 0].numpy()
+        if made.moves is not None:
+            back, size = warp.cut_out(image, side, fit, drawn, plane)
+            made.moves.back[i] = torch.from_numpy(back)
+            made.moves.size[i] = torch.tensor(size)
+            return
+        valid = None
+        if "valid" in self._needs:
+            valid = out.valid[i].numpy()
+            augment.place_valid(image.shape, fit, drawn, valid)
+        augment.place_image(image, fit, drawn, plane, valid)
+
+    def _which_image(self) -> str:
+        """The stored image that is read: the small one where it has all that is wanted."""
+        wanted = self._config.image_px * self._config.largest_zoom
+        if self._config.fit == "stretch":
+            wanted *= _WIDEST
+        return "small" if self._reader.index.also_px >= wanted else "image"
+
+    def _has(self, row: int, name: str) -> bool:
+        return int(self._reader.index.length[row, SLOT[name]]) >= 0
+
+    def _shape(self, row: int) -> tuple[int, int]:
+        meta = self._json(row, "meta")
+        return meta["height"], meta["width"]
+
+    def _json(self, row: int, name: str) -> Any:
+        data = self._reader.read(row, name)
+        return None if data is None else json.loads(data)
+
+    def _empty(self, count: int, canvases: bool) -> Made:
+        """Memory to fill; what is not needed takes none."""
+        side = self._config.image_px
+        canvas = warp.canvas_px(side, self._config) if canvases and "image" in self._needs else 0
+
+        def made(name: str, shape: tuple[int, ...], fill: int, dtype: torch.dtype) -> Tensor:
+            if canvas and name == "valid":
+                return torch.empty(0, dtype=dtype)
+            if name in self._needs:
+                return self._memory.empty(shape, dtype)
+            return torch.full((1,) * len(shape), fill, dtype=dtype).expand(shape)
+
+        batch = Batch(
+            image=made("image", (count, 1, canvas or side, canvas or side), 0, torch.uint8),
+            valid=made("valid", (count, side, side), 1, torch.bool),
+            lung=made("lung", (count, side, side), 0, torch.bool),
+            has_contour=torch.zeros(count, dtype=torch.bool),
+            labels=torch.full((count, len(self._labels)), torch.nan),
+            reports={language: [""] * count for language in LANGUAGES},
+            image_id=[""] * count,
+            patient_hash=[""] * count,
+            view=["UNKNOWN"] * count,
+        )
+        moves = warp.Moves(torch.zeros(count, 2, 3), torch.zeros(count, 2)) if canvas else None
+        return Made(batch, moves)
+
+
+def _without(made: Made, lost: list[int]) -> Made:
+    """Leave out the samples that could not be filled."""
+    if not lost:
+        return made
+    kept = [i for i in range(len(made.batch.image_id)) if i not in set(lost)]
+    return Made(_taken(made.batch, kept))
+
+
+def _taken(batch: Batch, kept: list[int]) -> Batch:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, Tensor):
+            values[field.name] = value[kept]
+        elif isinstance(value, dict):
+            values[field.name] = {name: [part[i] for i in kept] for name, part in value.items()}
+        else:
+            values[field.name] = [value[i] for i in kept]
+    return Batch(**values)
