@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import random
 import shutil
@@ -164,6 +165,15 @@ def test_the_shard_used_longest_ago_goes_first_and_the_bound_holds(make: Any, tm
     assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= 3 * SIZE
 
 
+def test_a_smaller_bound_holds_from_the_next_opening_on(make: Any, tmp_path: Path) -> None:
+    store = make(6)
+    for number in (0, 1, 2, 3):
+        store.path(number)
+    store.close()
+    make(2)
+    assert there(tmp_path / "cache") == [2, 3]
+
+
 def test_a_file_that_is_open_is_read_to_its_end_after_it_was_removed(make: Any, tmp_path: Path) -> None:
     store = make(1)
     with store.path(0).open("rb") as stream:
@@ -317,46 +327,49 @@ def test_a_disk_that_others_have_filled_is_one_error(web: Web, small_disk: Path)
 
 
 READ = """
-import random, sys
+import json, random, sys
 from pathlib import Path
-sys.path.insert(0, {root!r})
-from test_store import SHARDS, SIZE, content
 from xraytk.data.cache import CacheConfig
+from xraytk.data.shard_index import ShardInfo
 from xraytk.data.store import CachedStore
-config = CacheConfig(folder=Path(sys.argv[2]), gb=float(sys.argv[3]) * SIZE / 1e9)
-store = CachedStore(sys.argv[1], SHARDS, config)
-rng = random.Random(int(sys.argv[4]))
-print("ready", flush=True)
-for _ in range(int(sys.argv[5])):
-    number = rng.randrange(6)
-    store.want([number, rng.randrange(6)])
-    with store.path(number).open("rb") as stream:
-        assert stream.read() == content(number)
+url, folder, seed, shards, phases = json.loads(sys.argv[1])
+shards = [ShardInfo(*shard) for shard in shards]
+rng = random.Random(seed)
+for count, reads in phases:
+    config = CacheConfig(folder=Path(folder), gb=count * shards[0].bytes / 1e9)
+    store = CachedStore(url, shards, config)
+    for _ in range(reads):
+        number = rng.randrange(6)
+        store.want([number, rng.randrange(6)])
+        with store.path(number).open("rb") as stream:
+            assert stream.read() == random.Random(number).randbytes(shards[0].bytes)
+    store.close()
+    print("read", flush=True)
+    sys.stdin.readline()
 """
 
 
-def start(web: Web, cache: Path, count: float, seed: int, reads: int) -> subprocess.Popen[bytes]:
-    code = READ.format(root=str(Path(__file__).parent))
-    words = [f"{web.url}/shards", str(cache), str(count), str(seed), str(reads)]
-    return subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE)
+def start(web: Web, cache: Path, seed: int, phases: list[tuple[int, int]]) -> subprocess.Popen[str]:
+    """Read shards at random in another process, so often from a cache of so many shards."""
+    shards = [[s.name, s.split, s.count, s.bytes, s.sha256] for s in SHARDS]
+    words = json.dumps([f"{web.url}/shards", str(cache), seed, shards, phases])
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", READ, words], **pipes)
 
 
-def test_processes_fetch_each_shard_once_together(web: Web, tmp_path: Path) -> None:
+def test_processes_share_a_cache_that_holds_all_and_one_that_does_not(web: Web, tmp_path: Path) -> None:
     web.delay_s = 0.05
-    readers = [start(web, tmp_path / "cache", 6, seed, 30) for seed in (1, 2)]
-    assert [reader.communicate()[0] for reader in readers] == [b"ready\n"] * 2
-    assert [reader.returncode for reader in readers] == [0, 0]
+    readers = [start(web, tmp_path / "cache", seed, [(6, 30), (2, 40)]) for seed in (1, 2)]
+    for reader in readers:
+        assert reader.stdout is not None
+        assert reader.stdin is not None
+        assert reader.stdout.readline() == "read\n"
     assert web.asked == {f"/shards/{shard.name}": 1 for shard in SHARDS}
-
-
-def test_processes_share_a_cache_that_is_too_small(web: Web, tmp_path: Path) -> None:
-    readers = [start(web, tmp_path / "cache", 2, seed, 60) for seed in (1, 2)]
-    most = 0
-    while any(reader.poll() is None for reader in readers):
-        most = max(most, len(there(tmp_path / "cache")))
-        time.sleep(0.005)
-    assert [reader.communicate()[0] and reader.returncode for reader in readers] == [0, 0]
-    assert most <= 4  # two, and one that each may be opening at that moment
+    web.delay_s = 0.0
+    for reader in readers:
+        reader.communicate("\n\n")
+        assert reader.returncode == 0
+    assert len(there(tmp_path / "cache")) <= 4  # two, and one that each may be opening at that moment
     assert not list((tmp_path / "cache").glob(".part-*"))
 
 
@@ -364,7 +377,7 @@ def test_a_process_killed_while_it_fetches_leaves_nothing_that_is_used(
     make: Any, web: Web, tmp_path: Path
 ) -> None:
     web.delay_s = 1.0
-    reader = start(web, tmp_path / "cache", 6, 1, 30)
+    reader = start(web, tmp_path / "cache", 1, [(6, 30)])
     eventually(lambda: list((tmp_path / "cache").glob(".part-*")) and sum(web.asked.values()))
     reader.kill()
     reader.communicate()

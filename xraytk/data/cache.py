@@ -93,11 +93,12 @@ class Part:
     Args:
         cache: Where it goes.
         name: Its final name.
+        shown: Its name in messages.
         fd: Open and locked.
     """
 
-    def __init__(self, cache: Cache, name: str, fd: int) -> None:
-        self._cache, self.name, self._fd = cache, name, fd
+    def __init__(self, cache: Cache, name: str, shown: str, fd: int) -> None:
+        self._cache, self.name, self.shown, self._fd = cache, name, shown, fd
         self.restart()
 
     def restart(self) -> None:
@@ -117,7 +118,7 @@ class Part:
                 done = os.pwrite(self._fd, rest, self.at)
             except OSError as error:
                 if error.errno not in _FULL or not self._cache.evict_one():
-                    raise self._cache.no_space(self.name, error) from None
+                    raise self._cache.no_space(self.shown, error) from None
                 continue
             self._hash.update(rest[:done])
             self.at += done
@@ -209,11 +210,12 @@ class Cache:
         (self.folder / name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def claim(self, name: str) -> Iterator[Part | None]:
+    def claim(self, name: str, shown: str) -> Iterator[Part | None]:
         """Be the only one that fetches a file; what was not finished is removed at the end.
 
         Args:
             name: Final name of the file.
+            shown: Its name in messages.
 
         Yields:
             The part to fill, or None when another process or thread is at it.
@@ -228,7 +230,7 @@ class Cache:
                 return
             os.ftruncate(fd, 0)
             try:
-                yield Part(self, name, fd)
+                yield Part(self, name, shown, fd)
             finally:
                 if _still(fd, path):
                     path.unlink(missing_ok=True)
@@ -253,14 +255,8 @@ class Cache:
         """
         with self._locked():
             arriving = self._sweep(part.name)
-            whole = self._whole()
-            used = arriving + sum(entry.size for entry in whole)
-            for entry in self._order(whole, spare, must):
-                if used + size <= self.bound:
-                    break
-                if self._evict(entry.name):
-                    used -= entry.size
-            if used + size > self.bound and (arriving or not must):
+            used = self._shrink(arriving + size, spare, must)
+            if used > self.bound and (arriving or not must):
                 return False
             return self._reserve(part, size, spare, must)
 
@@ -269,23 +265,34 @@ class Cache:
         with self._locked():
             return self._evict_oldest(spare, must)
 
-    def sweep(self) -> None:
-        """Remove the parts that killed processes left."""
+    def tidy(self) -> None:
+        """Remove the parts that killed processes left, and what is more than the bound."""
         if self.folder.is_dir():
             with self._locked():
-                self._sweep("")
+                self._shrink(self._sweep(""), (), must=True)
 
     def no_space(self, name: str, error: OSError, size: int | None = None) -> MachineError:
         """Make the error for a file that cannot be written."""
         if error.errno not in _FULL:
             return self._unusable(error)
         free = shutil.disk_usage(self.folder).free
-        wanted = "" if size is None else f", {size / 1e6:,.0f} MB wanted"
+        wanted = "" if size is None else f", {size / 1e6:,.1f} MB wanted"
         return MachineError(
             f"no space left for a copy of {name}",
-            f"{free / 1e6:,.0f} MB free in {self.folder}{wanted}, and nothing left to remove there",
+            f"{free / 1e6:,.1f} MB free in {self.folder}{wanted}, and nothing left to remove there",
             "Free some space, or set XRAYTK_CACHE to a folder on a larger disk; whole copies are kept.",
         )
+
+    def _shrink(self, other: int, spare: Collection[str], must: bool) -> int:
+        """Remove until whole files and ``other`` bytes keep the bound; return what they are then."""
+        whole = self._whole()
+        used = other + sum(entry.size for entry in whole)
+        for entry in self._order(whole, spare, must):
+            if used <= self.bound:
+                break
+            if self._evict(entry.name):
+                used -= entry.size
+        return used
 
     def _reserve(self, part: Part, size: int, spare: Collection[str], must: bool) -> bool:
         while True:
@@ -295,7 +302,7 @@ class Cache:
                 if self._evict_oldest(spare, must):
                     continue
                 if must:
-                    raise self.no_space(part.name, error, size) from None
+                    raise self.no_space(part.shown, error, size) from None
                 return False
             return True
 

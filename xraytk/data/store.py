@@ -142,7 +142,7 @@ class _Copies:
     ) -> bool:
         """Fetch a file; False when another is at it, or there is no room now."""
         entry = self.entry(sha256)
-        with self.cache.claim(entry) as part:
+        with self.cache.claim(entry, name) as part:
             if part is None:
                 return False
             if self.cache.touch(entry):  # came between the look and the claim
@@ -186,7 +186,7 @@ class CachedStore:
         self._progress = progress or Silent()
         self._copies = _Copies(url, config, self._progress)
         self._check_bound(max((shard.bytes for shard in shards), default=0))
-        self._copies.cache.sweep()
+        self._copies.cache.tidy()
         self._held: dict[int, tuple[int, float]] = {}  # thread: descriptor of the copy handed to it, when
         self._lock = threading.Lock()
         self._wanted: list[int] = []
