@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import statistics
@@ -16,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from xraytk.data import codec, shard_index, synthetic
+from xraytk.data import codec, shard_parts, synthetic
+from xraytk.data.shard_index import INDEX, ShardIndex
 from xraytk.data.shard_writer import ShardWriter
 from xraytk.data.stream import Stream, StreamConfig
-from xraytk.files import atomic_write, write_json
-from xraytk.records import as_plain
+from xraytk.files import atomic_write
 
 PIXELS = frozenset({"image", "valid", "lung", "has_contour"})
 """Fields that pretraining wants."""
+SHARD = "train-000000"
 _BATCH = 8
 _READ = 8 << 20
 
@@ -40,7 +40,7 @@ def loader_ms(folder: Path, image_px: int, seconds: float) -> float:
         DataError: If there are no shards.
     """
     config = StreamConfig(image_px=image_px, crop_scale=(0.5, 1.0), rotate_deg=5.0)
-    index = shard_index.ShardIndex.load(folder)
+    index = ShardIndex.load(folder)
     split = max(index.shards, key=lambda shard: (shard.split == "train", shard.count)).split
     stream = Stream(folder, split, config, needs=PIXELS)
     share: list[float] = []
@@ -63,8 +63,8 @@ def make_shards(folder: Path, image_px: int, count: int = 4) -> Path:
         image_px: Their longer side.
         count: How many; they all differ.
     """
-    rows, name = [], "train-000000.tar"
-    with atomic_write(folder / name) as stream:
+    rows = []
+    with atomic_write(folder / f"{SHARD}.tar") as stream:
         writer = ShardWriter(stream, "tiff")
         for seed in range(count):
             phantom = synthetic.make_phantom(seed, size_px=image_px)
@@ -80,20 +80,13 @@ def make_shards(folder: Path, image_px: int, count: int = 4) -> Path:
             }
             image_id = f"{seed:016x}"
             place = writer.add(image_id, members)
-            rows.append({"image_id": image_id, "split": "train", "shard": name, **place})
+            rows.append({"image_id": image_id, "split": "train", "shard": f"{SHARD}.tar", **place})
         sha256 = writer.close()
-    table = shard_index.index_bytes(pa.Table.from_pylist(rows, schema=shard_index.INDEX))
-    (folder / "index.parquet").write_bytes(table)
-    head = {
-        "format": shard_index.FORMAT,
-        "codec": "tiff",
-        "also_px": 0,
-        "labels": [],
-        "counts": {"train": count},
-        "shards": [as_plain(shard_index.ShardInfo(name, "train", count, writer.bytes, sha256))],
-        "index_sha256": hashlib.sha256(table).hexdigest(),
-    }
-    write_json(folder / "index.json", head)
+    part = shard_parts.Part(pa.Table.from_pylist(rows, schema=INDEX), writer.bytes, sha256, {}, "")
+    recipe = shard_parts.Recipe(codec="tiff", quality=0, also_px=0)
+    shards = [(SHARD, "train")]
+    order = shard_parts.Order(recipe=recipe, labels=[], left_out={}, shards=shards)
+    shard_parts.write_index(folder, [(SHARD, "train", part)], order)
     return folder
 
 
