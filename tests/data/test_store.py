@@ -238,7 +238,7 @@ def test_close_ends_what_is_under_way(make: Any, web: Web, tmp_path: Path) -> No
 
 
 def test_a_cache_smaller_than_a_shard_is_refused_with_the_number_needed(make: Any) -> None:
-    with pytest.raises(UsageError, match=r"Set cache_gb to 0.0006 or more"):
+    with pytest.raises(UsageError, match=r"Set machine.cache_gb to 0.0006 or more"):
         make(0.9)
 
 
@@ -254,8 +254,9 @@ def test_a_cache_smaller_than_what_is_wanted_is_noted_once(web: Web, tmp_path: P
     for _ in range(2):
         store.want([0, 1, 2])
     store.close()
-    assert len(said) == 1
-    assert "Set cache_gb to 0.0009 or more" in said[0]
+    assert len(said) == 2
+    assert "windows of at most 1 shards (data.window), or set machine.cache_gb to 0.0018" in said[0]
+    assert "Set machine.cache_gb to 0.0009 or more" in said[1]
 
 
 def test_a_copy_of_another_size_is_not_used(make: Any, web: Web, tmp_path: Path) -> None:
@@ -359,7 +360,7 @@ def start(web: Web, cache: Path, seed: int, phases: list[tuple[int, int]]) -> su
 
 def test_processes_share_a_cache_that_holds_all_and_one_that_does_not(web: Web, tmp_path: Path) -> None:
     web.delay_s = 0.05
-    readers = [start(web, tmp_path / "cache", seed, [(6, 30), (2, 40)]) for seed in (1, 2)]
+    readers = [start(web, tmp_path / "cache", seed, [(6, 12), (2, 20)]) for seed in (1, 2)]
     for reader in readers:
         assert reader.stdout is not None
         assert reader.stdin is not None

@@ -15,6 +15,7 @@ from xraytk.errors import DataError, InterruptedRunError, MachineError, XraytkEr
 
 CHUNK = 8 << 20
 """Bytes of one request, where a service is asked for ranges."""
+_BUFFER = 4 << 20
 _LONGEST_WAIT_S = 30.0
 _PATIENCE = frozenset({408, 425, 429})
 """HTTP statuses of 4xx that another try can mend."""
@@ -175,7 +176,7 @@ def _timeouts(protocol: str, seconds: float) -> Mapping[str, Any]:
             import aiohttp
 
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
-            own = {"client_kwargs": {"timeout": timeout}}
+            own = {"client_kwargs": {"timeout": timeout, "read_bufsize": _BUFFER}}
     elif protocol in ("s3", "s3a"):
         waits = {"connect_timeout": seconds, "read_timeout": seconds}
         own = {"config_kwargs": {**waits, "retries": {"max_attempts": 2}}}

@@ -186,6 +186,7 @@ class CachedStore:
         self._progress = progress or Silent()
         self._copies = _Copies(url, config, self._progress)
         self._check_bound(max((shard.bytes for shard in shards), default=0))
+        self._say_if_short(sum(shard.bytes for shard in shards))
         self._copies.cache.tidy()
         self._held: dict[int, tuple[int, float]] = {}  # thread: descriptor of the copy handed to it, when
         self._lock = threading.Lock()
@@ -280,7 +281,16 @@ class CachedStore:
                 f"the cache may hold {self.capacity / 1e9:.3g} GB, and the largest shard has "
                 f"{largest / 1e9:.3g} GB",
                 "wanted room for two shards at least",
-                f"Set cache_gb to {2 * largest / 1e9:.3g} or more.",
+                f"Set machine.cache_gb to {2 * largest / 1e9:.3g} or more.",
+            )
+
+    def _say_if_short(self, total: int) -> None:
+        if total > self.capacity:
+            mean = total / len(self._shards)
+            self._progress.note(
+                f"the cache may hold {self.capacity / 1e9:.3g} GB of {total / 1e9:.3g} GB of shards: read "
+                f"windows of at most {max(1, int(self.capacity / mean / 2))} shards (data.window), or set "
+                f"machine.cache_gb to {total / 1e9:.3g}"
             )
 
     def _warn(self, wanted: int) -> None:
@@ -288,7 +298,7 @@ class CachedStore:
             self._warned = True
             self._progress.note(
                 f"the cache may hold {self.capacity / 1e9:.3g} GB, and {wanted / 1e9:.3g} GB of shards are "
-                f"wanted at a time: they will be fetched again and again. Set cache_gb to "
+                f"wanted at a time: they will be fetched again and again. Set machine.cache_gb to "
                 f"{wanted / 1e9:.3g} or more, or a smaller window."
             )
 
