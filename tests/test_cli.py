@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-VERBS = ["ingest", "mask", "shard", "pretrain", "finetune", "evaluate", "report", "wrap", "demo"]
+VERBS = ["ingest", "mask", "shard", "pretrain", "finetune", "evaluate", "report", "plan", "wrap", "demo"]
 
 
 def xraytk(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

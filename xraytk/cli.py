@@ -522,6 +522,31 @@ def report(
     return _machine(locals())
 
 
+@_verb("plan:PlanConfig", "xraytk plan --images 1053791 --epochs 83 --gpus 8 --cores 64")
+def plan(
+    shards: Annotated[
+        str | None, typer.Argument(help="A shards folder or URL; the workspace's by default.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Training images; else those of shards.")] = None,
+    epochs: Epochs = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of a host.")] = None,
+    hosts: Annotated[int | None, typer.Option(min=1, help="Hosts.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Cores of a host; else this machine's.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Kind of the GPUs: a800, a100, h100, h200, l40s ...")
+    ] = None,
+    network_mb_s: Annotated[
+        float | None, typer.Option(min=0.0, help="MB/s of a host, when the shards lie at a URL.")
+    ] = None,
+    measure: Annotated[
+        bool | None, typer.Option("--measure", help="Measure loader, disk and GPU of this machine.")
+    ] = None,
+    work: Work = None,
+) -> dict[str, Any]:
+    """Say how long a pretraining will take, and what will hold it up."""
+    return locals()
+
+
 @_verb("wrap:WrapConfig", "xraytk wrap ./pngs ./dicoms --metadata about.csv")
 def wrap(
     source: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG or TIFF radiographs, or one of them.")],

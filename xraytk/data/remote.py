@@ -150,8 +150,12 @@ def _remote(name: str, url: str, row: dict[str, Any]) -> Remote:
     return Remote(name, url, int(row.get("size") or 0), stamp.strip('"'))
 
 
-def file_system(url: str) -> tuple[Any, str]:
+def file_system(url: str, **options: Any) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it.
+
+    Args:
+        url: The URL.
+        **options: For the file system; those that the URL carries win.
 
     Raises:
         UsageError: If nothing reads such URLs.
@@ -169,4 +173,4 @@ def file_system(url: str) -> tuple[Any, str]:
     except ImportError:
         package = _PACKAGES.get(protocol, f"the fsspec package for {protocol}")
         raise MachineError(f"URLs of kind {protocol} need a package", todo=f"pip install {package}") from None
-    return kind(**kind._get_kwargs_from_urls(url)), str(kind._strip_protocol(url))
+    return kind(**{**options, **kind._get_kwargs_from_urls(url)}), str(kind._strip_protocol(url))
