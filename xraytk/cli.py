@@ -445,6 +445,9 @@ def pretrain(
     objective: Annotated[str | None, typer.Option(help="mae, or package.module:Class of your own.")] = None,
     resume: Resume = None,
     init: Annotated[Path | None, typer.Option(help="Start from these weights (not a resume).")] = None,
+    select: Annotated[
+        Path | None, typer.Option(help="A selection of `xraytk curate`: train on its images only.")
+    ] = None,
     gpus: Gpus = None,
     device: Device = None,
     steps: Steps = None,

@@ -82,12 +82,13 @@ def complete(out: Path, jobs: Sequence[Job], workers: int, progress: Progress) -
 
 def _finished(out: Path, wanted: dict[str, str], progress: Progress) -> pa.Table:
     """Rows of earlier runs that still hold."""
-    tables = [_table([], [], [])]
+    empty = _table([], [], [])
+    tables = [empty]
     for file in [out / FILE, *sorted((out / "parts").glob("*.parquet"))]:
         try:
-            table = pq.read_table(file) if file.exists() else tables[0]
-            if table.schema.equals(tables[0].schema, check_metadata=True):
-                tables.append(table)
+            table = pq.read_table(file) if file.exists() else empty
+            if table.schema.metadata == empty.schema.metadata and table.schema.equals(empty.schema):
+                tables.append(table.cast(empty.schema))
         except (pa.ArrowInvalid, OSError):
             progress.note(f"{file.name} is not a whole table: its images are looked at again")
     rows = pa.concat_tables(tables)

@@ -13,7 +13,7 @@ import dataclasses
 import json
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
@@ -92,9 +92,11 @@ class Stream:
             lungs and labels are then empty of content, valid is all True).
         labels: Names and order of the labels; those the shards do not know are unknown (NaN)
             for every sample. None for all that the shards know.
+        only: The ``image_id`` of the samples to take of the split; None for all. The order is
+            that of a split that holds just these.
 
     Raises:
-        DataError: If there are no whole shards, or the split is empty.
+        DataError: If there are no whole shards, or the split is empty, or holds none of ``only``.
         UsageError: If ``needs`` names what no batch has.
     """
 
@@ -107,11 +109,20 @@ class Stream:
         seed: int = 0,
         needs: frozenset[str] = FIELDS,
         labels: tuple[str, ...] | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         if unknown := sorted(needs - FIELDS):
             raise UsageError(f"a batch has no {', '.join(unknown)}", f"it has {', '.join(sorted(FIELDS))}")
         index = ShardIndex.load(folder)
         rows = index.rows(split)
+        if only is not None and len(rows):
+            rows = rows[np.isin(index.image_id[rows], [image_id.encode() for image_id in only])]
+            if not len(rows):
+                raise DataError(
+                    f"{folder} holds no selected sample of the split {split!r}",
+                    f"{len(only):,} images are selected",
+                    "Select from the ingest folder that the shards were made of.",
+                )
         if not len(rows):
             there = ", ".join(sorted({s.split for s in index.shards})) or "none"
             raise DataError(

@@ -79,8 +79,10 @@ def learn_whitening(
     sample = np.asarray(rows[:: max(1, -(-len(rows) // SAMPLE))], np.float32)
     middle = np.median(sample, axis=0)
     low, high = np.percentile(sample, (25, 75), axis=0)
-    spread = np.maximum((high - low) / 1.349, 0.25 * sample.std(0))
-    spread = np.where(spread > 1e-6 * (1 + np.abs(middle)), spread, np.inf)  # constant: out
+    least = 1e-6 * (1 + np.abs(middle))
+    spread = (high - low) / 1.349  # that of a normal distribution
+    spread = np.where(spread > least, spread, sample.std(0))  # more than half of it is one value
+    spread = np.where(spread > least, spread, np.inf)  # constant: out
     weight = 1 / np.repeat(np.sqrt(groups), groups) if groups else np.ones(len(middle))
     even = _even(sample, middle, spread) * weight
     with threadpool_limits(1):
