@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-VERBS = ["ingest", "mask", "shard", "pretrain", "finetune", "evaluate", "report", "plan", "wrap", "demo"]
+VERBS = [
+    "ingest",
+    "mask",
+    "curate",
+    "shard",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "report",
+    "plan",
+    "wrap",
+    "demo",
+]
 
 
 def xraytk(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -67,6 +79,7 @@ def test_unknown_key_exits_with_2_and_names_the_nearest(tmp_path: Path) -> None:
 def test_verbs_without_their_input_exit_with_3_and_name_the_verb_before(tmp_path: Path) -> None:
     for verb, before in [
         (["mask"], "xraytk ingest"),
+        (["curate"], "xraytk ingest"),
         (["shard"], "xraytk ingest"),
         (["pretrain", "--preset", "tiny"], "xraytk shard"),
         (["evaluate"], "xraytk finetune"),

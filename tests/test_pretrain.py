@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from xraytk import pretrain, shard
 from xraytk.config import load, to_toml
-from xraytk.data import manifest, pictures
+from xraytk.data import manifest, pictures, selection
 from xraytk.data.stream import StreamConfig
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.models.vit import VitConfig
@@ -177,6 +177,24 @@ def test_another_config_in_the_same_folder_is_refused(shards: Path, tmp_path: Pa
         pretrain.run(config(shards, tmp_path, steps=1, optim=OptimConfig(lr=0.1)))
     with pytest.raises(RunConflictError, match="holds a run already"):
         pretrain.run(config(shards, tmp_path, steps=1, resume="never"))
+
+
+def test_a_selection_is_all_that_is_trained_on_and_part_of_the_runs_identity(
+    shards: Path, tmp_path: Path
+) -> None:
+    def select(name: str, count: int) -> Path:
+        rows = [{"image_id": f"{i + 1:016x}", "keep": i < count} for i in range(TRAIN)]
+        manifest.write_table(tmp_path / name, selection.SELECTION, rows)
+        return tmp_path / name
+
+    few, more = select("few.parquet", 9), select("more.parquet", 10)
+    done = pretrain.run(config(shards, tmp_path / "run", steps=1, select=few))
+    assert done.images == 9
+    again = shutil.copy(few, tmp_path / "renamed.parquet")
+    assert pretrain.run(config(shards, tmp_path / "run", steps=1, select=again)).resumed_from == 1
+    for other in (more, None):
+        with pytest.raises(RunConflictError, match=r"inputs\.select"):
+            pretrain.run(config(shards, tmp_path / "run", steps=1, select=other))
 
 
 def test_init_takes_the_encoder_of_another_run(shards: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ The map of the house, each floor built only on those below it:
 
 - ``cli``: flags to Config, Config to a verb, one summary out. Knows typer and rich.
 - verbs, one per subcommand, each a ``Config`` and ``run(config, progress) -> Result``:
-  ``ingest``, ``mask``, ``shard``, ``pretrain``, ``finetune``, ``evaluate``, ``report``,
+  ``ingest``, ``mask``, ``curate``, ``shard``, ``pretrain``, ``finetune``, ``evaluate``, ``report``,
   ``plan`` (how long it takes), ``wrap`` (pictures to DICOM), ``demo`` (the whole road on
   phantoms).
 - ``objectives`` (what pretraining minimises), ``tasks`` (what finetuning serves),

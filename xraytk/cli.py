@@ -39,7 +39,7 @@ app = typer.Typer(
     help=(
         "From a folder of chest radiographs (DICOM) to a foundation model, reports in English and Chinese, "
         "and diagnoses.\n\nThe verbs run one after the other in one workspace (--work, $XRAYTK_WORK, or "
-        "./xraytk-work): ingest, mask, shard, pretrain, finetune, evaluate, report. "
+        "./xraytk-work): ingest, mask, curate, shard, pretrain, finetune, evaluate, report. "
         "`xraytk demo` walks the whole road on synthetic images.\n\n" + RESEARCH_NOTICE["en"]
     ),
 )
@@ -396,6 +396,34 @@ def mask(
     return locals()
 
 
+@_verb("curate:CurateConfig", "xraytk curate --keep 0.25")
+def curate(
+    source: Annotated[
+        Path | None, typer.Argument(help="An ingest folder; the workspace's by default.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Parquet of image_id and embedding; else statistics of the pixels.")
+    ] = None,
+    keep: Annotated[float | None, typer.Option(help="Share of the training images to keep.")] = None,
+    prototypes: Annotated[int | None, typer.Option(min=1, help="How many crowds to look for.")] = None,
+    outliers: Annotated[
+        str | None, typer.Option(help="The farthest out: chests (keep what surely is one), keep or drop.")
+    ] = None,
+    duplicates: Annotated[
+        str | None, typer.Option(help="Copies: patient (one of each patient's), all (one of any) or keep.")
+    ] = None,
+    decided: Annotated[
+        Path | None, typer.Option(help="CSV of image_id and keep (1, 0): what a person decided.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the start of k-means.")] = None,
+    workers: Workers = None,
+    work: Work = None,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Choose an informative part of the training images: crowds thinned, the tail kept."""
+    return locals()
+
+
 @_verb("shard:ShardConfig", "xraytk shard --also-px 512    or    xraytk shard --verify")
 def shard(
     source: Annotated[
@@ -436,6 +464,9 @@ def pretrain(
     objective: Annotated[str | None, typer.Option(help="mae, or package.module:Class of your own.")] = None,
     resume: Resume = None,
     init: Annotated[Path | None, typer.Option(help="Start from these weights (not a resume).")] = None,
+    select: Annotated[
+        Path | None, typer.Option(help="A selection of `xraytk curate`: train on its images only.")
+    ] = None,
     gpus: Gpus = None,
     device: Device = None,
     steps: Steps = None,

@@ -45,6 +45,11 @@ class Workspace:
         return self.root / "masks"
 
     @property
+    def curate(self) -> Path:
+        """The selection, and what it looks like."""
+        return self.root / "curate"
+
+    @property
     def shards(self) -> Path:
         """Tar shards and their index."""
         return self.root / "shards"

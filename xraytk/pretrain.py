@@ -21,6 +21,7 @@ from torch import nn
 from xraytk import distributed
 from xraytk.config import resolve, to_dict
 from xraytk.data import pictures
+from xraytk.data.selection import fingerprint, read_selection
 from xraytk.data.skipped import SkipList
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
@@ -52,6 +53,8 @@ class PretrainConfig:
     Args:
         work: Workspace.
         shards: Shards folder; that of the workspace when None.
+        select: Selection of `xraytk curate`: only its samples of the training split are streamed;
+            None for all.
         out: Run folder; ``runs/<name>`` of the workspace when None.
         name: Name of the run.
         resume: "auto" (go on from the newest checkpoint), "never", or a checkpoint.
@@ -78,6 +81,7 @@ class PretrainConfig:
 
     work: Path = field(default_factory=default_work)
     shards: Path | None = None
+    select: Path | None = None
     out: Path | None = None
     name: str = "pretrain"
     resume: str = "auto"
@@ -202,6 +206,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     learner = make_objective(config)
     needs = cast(Learner, learner).needs
     shards = config.shards or Workspace(config.work).shards
+    only = None if config.select is None else read_selection(config.select)
     skipped = SkipList(config.folder / SKIPPED)
     stream = Stream(
         shards,
@@ -211,6 +216,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         needs=needs,
         device=launch.device_of(config.machine),
         skipped=skipped,
+        only=only,
     )
     plan = config.plan(stream.count)
     check_batch(config.batch, stream.count)
@@ -218,7 +224,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
-        state = {**to_dict(config), INPUTS: _inputs(config, stream)}
+        state = {**to_dict(config), INPUTS: _inputs(config, stream, only)}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
             _start(config, learner, stream, plan, progress)
@@ -250,8 +256,10 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         return _finish(config, done, resumed, stream.count, _settled(skipped))
 
 
-def _inputs(config: PretrainConfig, stream: Stream) -> dict[str, str]:
+def _inputs(config: PretrainConfig, stream: Stream, only: frozenset[str] | None) -> dict[str, str]:
     made_of = {"shards": stream.fingerprint}
+    if only is not None:
+        made_of["select"] = fingerprint(only)
     if config.init is not None:
         made_of["init"] = sha256_of(find_weights(config.init))
     return made_of

@@ -60,6 +60,18 @@ def test_the_order_is_one_permutation_after_another(folder):
     assert order[:15] != order[15:]
 
 
+def test_a_selection_is_a_split_of_its_samples_alone(folder):
+    names = [n.decode() for n in shards.ShardIndex.load(folder).take(_rows(folder)).image_id]
+    only = {*names[1::2], "not-in-these-shards"}
+    stream = Stream(folder, "train", STILL, seed=3, only=only)
+    assert stream.count == 7
+    assert ids(stream.once(batch=3)) == names[1::2]
+    wanted = [names[1::2][i] for i in permutation(3, 0, 7)]
+    assert ids(islice(stream.training(batch=7, micro_batch=7), 1)) == wanted
+    with pytest.raises(DataError, match="no selected sample"):
+        Stream(folder, "train", STILL, only={"not-in-these-shards"})
+
+
 def _rows(folder: Path) -> np.ndarray:
     return shards.ShardIndex.load(folder).rows("train")
 

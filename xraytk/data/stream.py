@@ -8,7 +8,7 @@ and a run resumes exactly.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +44,11 @@ class Stream:
         device: Where batches go.
         skipped: Where broken samples are listed when ``config.skip_bad`` is set.
         warp_on_device: Turn and crop on the device; by default on every one but the CPU.
+        only: The ``image_id`` of the samples to take of the split; None for all. The order is
+            that of a split that holds just these.
 
     Raises:
-        DataError: If there are no whole shards, or the split is empty.
+        DataError: If there are no whole shards, or the split is empty, or holds none of ``only``.
         UsageError: If ``needs`` names what no batch has.
     """
 
@@ -62,11 +64,20 @@ class Stream:
         device: torch.device = CPU,
         skipped: SkipList | None = None,
         warp_on_device: bool | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         if unknown := sorted(needs - FIELDS):
             raise UsageError(f"a batch has no {', '.join(unknown)}", f"it has {', '.join(sorted(FIELDS))}")
         index = ShardIndex.load(folder)
         rows = index.rows(split)
+        if only is not None and len(rows):
+            rows = rows[np.isin(index.image_id[rows], [image_id.encode() for image_id in only])]
+            if not len(rows):
+                raise DataError(
+                    f"{folder} holds no selected sample of the split {split!r}",
+                    f"{len(only):,} images are selected",
+                    "Select from the ingest folder that the shards were made of.",
+                )
         if not len(rows):
             there = ", ".join(sorted({s.split for s in index.shards})) or "none"
             raise DataError(

@@ -16,7 +16,7 @@ from xraytk.train.checkpoint import latest, read_state, refuse_newer
 
 NO_IDENTITY = frozenset(
     {"machine", "work", "out", "name", "resume", "save_every", "keep_last", "log_every", "figure_every"}
-    | {"shards", "init"}  # paths; `INPUTS` holds what they lead to
+    | {"shards", "select", "init"}  # paths; `INPUTS` holds what they lead to
     | {"data.skip_bad"}  # a run that met a broken sample may go on with it
 )
 """Keys that are not the run's identity: it goes on when they differ."""
@@ -108,7 +108,7 @@ def refuse_other_config(chosen: Path, config: dict[str, Any]) -> None:
             f"{chosen.parent} holds a run of another configuration",
             "\n".join(lines),
             "Give the old values to go on with it, or choose another run with --name.\n"
-            "(inputs: fingerprints of the shards and of the weights that the run started from)",
+            "(inputs: fingerprints of the shards, of the selection and of the weights at the start)",
         )
 
 
