@@ -312,7 +312,7 @@ def test_a_mended_shard_of_a_selection_needs_the_selection_no_more(tmp_path):
 def test_a_selection_that_does_not_fit_is_refused(tmp_path):
     ids = ingest_like.make(tmp_path, 4)
     strange = selection(tmp_path / "a.parquet", dict.fromkeys([ids[0], "b" * 16, "c" * 16], True))
-    with pytest.raises(DataError, match="2 of its 3 ids are not among the 4 ingested images"):
+    with pytest.raises(DataError, match="2 of the 3 ids that it keeps are not among the 4 ingested images"):
         run(tmp_path, select=strange)
     none = selection(tmp_path / "b.parquet", dict.fromkeys(ids, False))
     with pytest.raises(DataError, match="keeps none of its 4 images"):

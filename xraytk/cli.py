@@ -55,7 +55,7 @@ SkipBad = Annotated[
     typer.Option("--skip-bad", help="Replace and list broken samples instead of ending."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu.")]
-Shards = Annotated[Path | None, typer.Argument(help="A shards folder; the workspace's by default.")]
+Shards = Annotated[str | None, typer.Argument(help="A shards folder or URL; the workspace's by default.")]
 Name = Annotated[str | None, typer.Option(help="Name of the run's folder.")]
 Resume = Annotated[
     str | None, typer.Option("--resume", help="auto (go on where a run stopped), never, or a checkpoint.")

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytk.config import build
-from xraytk.data.shards import ShardIndex
+from xraytk.data.cache import cache_of
+from xraytk.data.store import place_of, read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, atomic_write, default_work, write_json
@@ -47,7 +48,7 @@ class EvaluateConfig:
         run: A finetuned run; all of the workspace's by default.
         task: Only runs of this task.
         work: The workspace.
-        shards: Shards folder; the workspace's by default.
+        shards: Shards folder or URL; the workspace's by default.
         out: Folder for the results, one sub-folder a run; the run's own folder by default.
         split: Split to score; "test" is meant to be read once, at the end.
         langs: Languages of reports; those the model did not learn are left out.
@@ -62,7 +63,7 @@ class EvaluateConfig:
     run: Path | None = None
     task: Literal["all", "report", "classify"] = "all"
     work: Path = field(default_factory=default_work)
-    shards: Path | None = None
+    shards: str | Path | None = None
     out: Path | None = None
     split: Literal["train", "val", "test"] = "test"
     langs: tuple[str, ...] = LANGUAGES
@@ -148,8 +149,8 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
     check_devices(config.machine)
     progress = progress or Silent()
     folders = _runs(config)
-    shards = config.shards or Workspace(config.work).shards
-    _refuse_empty(shards, config.split)
+    shards = place_of(config.shards or Workspace(config.work).shards)
+    _refuse_empty(shards, config)
     device = device_of(config.machine)
     done = []
     for folder in folders:
@@ -187,8 +188,9 @@ def _runs(config: EvaluateConfig) -> list[Path]:
     return found
 
 
-def _refuse_empty(shards: Path, split: str) -> None:
-    index = ShardIndex.load(shards)
+def _refuse_empty(shards: str | Path, config: EvaluateConfig) -> None:
+    split = config.split
+    index = read_index(shards, cache_of(config.machine))
     counts = {name: len(index.rows(name)) for name in SPLITS}
     if not counts[split]:
         there = ", ".join(f"{name} {count:,}" for name, count in counts.items())
@@ -200,7 +202,12 @@ def _refuse_empty(shards: Path, split: str) -> None:
 
 
 def _reports(
-    config: EvaluateConfig, folder: Path, out: Path, model: saved.Saved, shards: Path, progress: Progress
+    config: EvaluateConfig,
+    folder: Path,
+    out: Path,
+    model: saved.Saved,
+    shards: str | Path,
+    progress: Progress,
 ) -> RunScores:
     """Write and score reports in every language."""
     task: ReportTask = model.learner
@@ -275,7 +282,12 @@ def _worst_first(written: dict[str, list[Prediction]], images: list[NDArray[np.u
 
 
 def _labels(
-    config: EvaluateConfig, folder: Path, out: Path, model: saved.Saved, shards: Path, progress: Progress
+    config: EvaluateConfig,
+    folder: Path,
+    out: Path,
+    model: saved.Saved,
+    shards: str | Path,
+    progress: Progress,
 ) -> RunScores:
     """Predict and score labels."""
     task: ClassifyTask = model.learner
@@ -303,7 +315,7 @@ def _labels(
 
 
 def _batches(
-    config: EvaluateConfig, model: saved.Saved, shards: Path, progress: Progress, name: str
+    config: EvaluateConfig, model: saved.Saved, shards: str | Path, progress: Progress, name: str
 ) -> Iterator[Batch]:
     task = model.learner
     stream = Stream(
@@ -313,6 +325,8 @@ def _batches(
         needs=task.needs | {"patient_hash"},
         labels=task.labels if isinstance(task, ClassifyTask) else None,
         device=device_of(config.machine),
+        cache=cache_of(config.machine),
+        progress=progress,
     )
     with progress.task(name, stream.count) as counted:
         seen = 0

@@ -20,8 +20,9 @@ import torch
 
 from xraytk import distributed
 from xraytk.config import build, read_toml, to_dict
-from xraytk.data.shards import ShardIndex
+from xraytk.data.cache import cache_of
 from xraytk.data.skipped import SkipList
+from xraytk.data.store import place_of, read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
@@ -54,7 +55,7 @@ class FinetuneConfig:
     Args:
         task: "report" or "classify".
         work: The workspace.
-        shards: Shards folder; the workspace's by default.
+        shards: Shards folder or URL; the workspace's by default.
         init: Pretraining run, checkpoint folder or weights file; the workspace's run
             "pretrain" by default; "none" starts from random weights.
         out: Run folder; ``runs/<name>`` of the workspace by default.
@@ -82,7 +83,7 @@ class FinetuneConfig:
 
     task: Literal["report", "classify"] = "report"
     work: Path = field(default_factory=default_work)
-    shards: Path | None = None
+    shards: str | Path | None = None
     init: Path | None = None
     out: Path | None = None
     name: str | None = None
@@ -330,7 +331,7 @@ def _fit(
 
 def _stream(config: FinetuneConfig, split: str, learner: Task, skipped: SkipList) -> Stream:
     return Stream(
-        config.shards or Workspace(config.work).shards,
+        place_of(config.shards or Workspace(config.work).shards),
         split,
         build(StreamConfig, config.data, "data."),
         seed=config.seed,
@@ -338,13 +339,18 @@ def _stream(config: FinetuneConfig, split: str, learner: Task, skipped: SkipList
         labels=learner.labels if isinstance(learner, ClassifyTask) else None,
         device=device_of(config.machine),
         skipped=skipped,
+        cache=cache_of(config.machine),
     )
 
 
 def _validation(
     config: FinetuneConfig, learner: Task, skipped: SkipList, progress: Progress
 ) -> Stream | None:
-    if len(ShardIndex.load(config.shards or Workspace(config.work).shards).rows("val")):
+    if len(
+        read_index(place_of(config.shards or Workspace(config.work).shards), cache_of(config.machine)).rows(
+            "val"
+        )
+    ):
         return _stream(config, "val", learner, skipped)
     progress.note("there is no validation split: the last state is kept, and thresholds are 0.5")
     return None
@@ -366,8 +372,10 @@ def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> T
 def _texts(config: FinetuneConfig, needs: str, skipped: SkipList) -> Stream:
     """The training split without its images."""
     plain = StreamConfig(image_px=1, skip_bad=bool(config.data.get("skip_bad", False)))
-    shards = config.shards or Workspace(config.work).shards
-    return Stream(shards, "train", plain, needs=frozenset({needs}), skipped=skipped)
+    shards = place_of(config.shards or Workspace(config.work).shards)
+    return Stream(
+        shards, "train", plain, needs=frozenset({needs}), skipped=skipped, cache=cache_of(config.machine)
+    )
 
 
 def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> ReportTask:

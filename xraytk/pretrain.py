@@ -21,8 +21,10 @@ from torch import nn
 from xraytk import distributed
 from xraytk.config import resolve, to_dict
 from xraytk.data import pictures
+from xraytk.data.cache import cache_of
 from xraytk.data.selection import fingerprint, read_selection
 from xraytk.data.skipped import SkipList
+from xraytk.data.store import place_of
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
@@ -52,7 +54,7 @@ class PretrainConfig:
 
     Args:
         work: Workspace.
-        shards: Shards folder; that of the workspace when None.
+        shards: Shards folder or URL; that of the workspace when None.
         select: Selection of `xraytk curate`: only its samples of the training split are streamed;
             None for all.
         out: Run folder; ``runs/<name>`` of the workspace when None.
@@ -80,7 +82,7 @@ class PretrainConfig:
     """
 
     work: Path = field(default_factory=default_work)
-    shards: Path | None = None
+    shards: str | Path | None = None
     select: Path | None = None
     out: Path | None = None
     name: str = "pretrain"
@@ -205,7 +207,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     """Body of the verb on one process."""
     learner = make_objective(config)
     needs = cast(Learner, learner).needs
-    shards = config.shards or Workspace(config.work).shards
+    shards = place_of(config.shards or Workspace(config.work).shards)
     only = None if config.select is None else read_selection(config.select)
     skipped = SkipList(config.folder / SKIPPED)
     stream = Stream(
@@ -217,6 +219,8 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         device=launch.device_of(config.machine),
         skipped=skipped,
         only=only,
+        cache=cache_of(config.machine),
+        progress=progress,
     )
     plan = config.plan(stream.count)
     check_batch(config.batch, stream.count)
@@ -301,11 +305,13 @@ def _seconds_per_image(config: PretrainConfig, learner: nn.Module, stream: Strea
     return time.perf_counter() - began
 
 
-def _samples(shards: Path, config: PretrainConfig, needs: frozenset[str]) -> Batch:
+def _samples(shards: str | Path, config: PretrainConfig, needs: frozenset[str]) -> Batch:
     """The first images of the validation split, or of the training split, as they are."""
     for split in ("val", "train"):
         with contextlib.suppress(DataError):
-            stream = Stream(shards, split, config.data, needs=needs | {"image", "lung"})
+            stream = Stream(
+                shards, split, config.data, needs=needs | {"image", "lung"}, cache=cache_of(config.machine)
+            )
             if (batch := next(stream.once(batch=SHOWN), None)) is not None:
                 return batch
     raise DataError(f"{shards} holds no image to draw")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from xraytk.data import manifest
+from xraytk.data.selection import read_selection
 from xraytk.data.shard_writer import NAME
 from xraytk.errors import DataError
 from xraytk.progress import Progress
@@ -240,28 +240,17 @@ def _check_ids(ids: pa.ChunkedArray, folder: Path) -> None:
 
 
 def _selected(path: Path, every: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Which of ``ids`` the selection keeps; it may name only images of the manifest."""
-    try:
-        table = pq.read_table(path, columns=SELECTION.names).cast(SELECTION)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", todo="Run `xraytk curate` first.") from None
-    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError, ValueError) as error:
-        raise DataError(
-            f"{path} is not a selection",
-            "wanted a Parquet table of image_id (text) and keep (true or false): "
-            + str(error).splitlines()[0],
-        ) from None
-    keep = table.filter(pc.fill_null(table["keep"], False))["image_id"]
-    known = pc.sum(pc.is_in(table["image_id"], value_set=every.combine_chunks())).as_py() or 0
-    if known < len(table):
+    """Which of ``ids`` the selection keeps; it may keep only images of the manifest."""
+    keep = pa.array(read_selection(path), pa.string())
+    known = pc.sum(pc.is_in(keep, value_set=every.combine_chunks())).as_py() or 0
+    if known < len(keep):
         raise DataError(
             f"{path} is a selection of other images",
-            f"{len(table) - known} of its {len(table)} ids are not among the {len(every)} ingested images",
+            f"{len(keep) - known} of the {len(keep)} ids that it keeps are not among the {len(every)} "
+            "ingested images",
             "Make the selection again from this ingest folder.",
         )
-    if not len(keep):
-        raise DataError(f"{path} keeps none of its {len(table)} images")
-    return pc.is_in(ids, value_set=keep.combine_chunks())
+    return pc.is_in(ids, value_set=keep)
 
 
 def _plain_texts(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -37,6 +37,10 @@ class Store(Protocol):
         """Hear which tars will be read next, soonest first: a hint to fetch ahead."""
         ...
 
+    def forget(self, number: int) -> bool:
+        """Drop a copy that proved broken; whether `path` will bring another."""
+        ...
+
     def close(self) -> None:
         """Stop what is under way."""
         ...
@@ -60,6 +64,10 @@ class FolderStore:
 
     def want(self, numbers: Sequence[int]) -> None:
         """Do nothing: all are there."""
+
+    def forget(self, number: int) -> bool:
+        """There is no other."""
+        return False
 
     def close(self) -> None:
         """Do nothing."""
@@ -115,10 +123,19 @@ class ShardReader:
             DataError: If the tar is missing, ends too early, or holds other bytes than the
                 index says; it names shard and image.
         """
-        slot, number = SLOT[name], int(self.index.shard[row])
-        length = int(self.index.length[row, slot])
-        if length < 0:
+        if self.index.length[row, SLOT[name]] < 0:
             return None
+        data, fault = self._bytes(row, name)
+        if fault and self._renewed(int(self.index.shard[row])):
+            data, fault = self._bytes(row, name)
+        if fault:
+            raise self.broken(row, fault)
+        return data
+
+    def _bytes(self, row: int, name: str) -> tuple[bytes, str]:
+        """A member's bytes, and what is wrong with them."""
+        slot, number = SLOT[name], int(self.index.shard[row])
+        length, wanted = int(self.index.length[row, slot]), int(self.index.crc32[row, slot])
         try:
             file = self._file(number)
             data = os.pread(file.number, length, int(self.index.offset[row, slot]))
@@ -129,11 +146,10 @@ class ShardReader:
         except DataError as error:
             raise self.broken(row, str(error)) from None
         if len(data) != length:
-            raise self.broken(row, f"{len(data)} bytes of the {name} found, {length} wanted")
-        found, wanted = imagecodecs.deflate_crc32(data), int(self.index.crc32[row, slot])
-        if found != wanted:
-            raise self.broken(row, f"crc32 of the {name} is {found:08x}, the index says {wanted:08x}")
-        return data
+            return data, f"{len(data)} bytes of the {name} found, {length} wanted"
+        if (found := imagecodecs.deflate_crc32(data)) != wanted:
+            return data, f"crc32 of the {name} is {found:08x}, the index says {wanted:08x}"
+        return data, ""
 
     def image(self, row: int, name: str = "image", shape: tuple[int, int] | None = None) -> Gray:
         """Read and decode an image of one sample.
@@ -172,6 +188,14 @@ class ShardReader:
         with self._lock:
             self._files.clear()
         self.store.close()
+
+    def _renewed(self, number: int) -> bool:
+        """Drop a shard's file when the store can bring another."""
+        if not self.store.forget(number):
+            return False
+        with self._lock:
+            self._files.pop(number, None)
+        return True
 
     def _file(self, number: int) -> _Open:
         with self._lock:

@@ -245,10 +245,11 @@ class CachedStore:
             self._copies.cache.touch(self._entry(number))
         self._ahead.queue(self._missing())
 
-    def forget(self, number: int) -> None:
+    def forget(self, number: int) -> bool:
         """Remove the copy of a shard that proved broken on this disk, so that it is fetched anew."""
         self._let_go()
         self._copies.cache.remove(self._entry(number))
+        return True
 
     def close(self) -> None:
         """Stop fetching; what has not arrived whole is removed."""

@@ -15,12 +15,15 @@ import numpy as np
 import torch
 
 from xraytk.data.ahead import Job, done_ahead
+from xraytk.data.cache import CacheConfig
 from xraytk.data.order import Order, Outlook, positions
 from xraytk.data.place_on_device import on_device
 from xraytk.data.samples import Made, Samples, StreamConfig
-from xraytk.data.shards import ShardIndex, ShardReader
+from xraytk.data.shards import ShardReader
 from xraytk.data.skipped import SkipList
+from xraytk.data.store import open_store, read_index
 from xraytk.errors import DataError, UsageError
+from xraytk.progress import Progress
 from xraytk.records import Batch
 
 __all__ = ["FIELDS", "Stream", "StreamConfig"]
@@ -33,7 +36,7 @@ class Stream:
     """One split of a shards folder, as batches.
 
     Args:
-        folder: A shards folder.
+        folder: A shards folder, or a URL of one.
         split: "train", "val" or "test".
         config: How samples become squares.
         seed: Of the order and of the augmentation.
@@ -46,6 +49,8 @@ class Stream:
         warp_on_device: Turn and crop on the device; by default on every one but the CPU.
         only: The ``image_id`` of the samples to take of the split; None for all. The order is
             that of a split that holds just these.
+        cache: How shards at a URL are copied to this machine.
+        progress: Where slow downloads are noted.
 
     Raises:
         DataError: If there are no whole shards, or the split is empty, or holds none of ``only``.
@@ -54,7 +59,7 @@ class Stream:
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         split: str,
         config: StreamConfig,
         *,
@@ -65,10 +70,12 @@ class Stream:
         skipped: SkipList | None = None,
         warp_on_device: bool | None = None,
         only: Collection[str] | None = None,
+        cache: CacheConfig | None = None,
+        progress: Progress | None = None,
     ) -> None:
         if unknown := sorted(needs - FIELDS):
             raise UsageError(f"a batch has no {', '.join(unknown)}", f"it has {', '.join(sorted(FIELDS))}")
-        index = ShardIndex.load(folder)
+        index = read_index(folder, cache, progress)
         rows = index.rows(split)
         if only is not None and len(rows):
             rows = rows[np.isin(index.image_id[rows], [image_id.encode() for image_id in only])]
@@ -91,7 +98,7 @@ class Stream:
         self.skipped = SkipList() if skipped is None else skipped
         self._seed, self._config, self._device = seed, config, device
         self._warps = config.moves and (device.type != "cpu" if warp_on_device is None else warp_on_device)
-        self._reader = ShardReader(index.take(rows))
+        self._reader = ShardReader(index.take(rows), open_store(folder, index.shards, cache, progress))
         self._samples = Samples(
             self._reader,
             config,
