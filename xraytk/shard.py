@@ -138,23 +138,28 @@ def run(config: ShardConfig, progress: Progress | None = None) -> ShardResult:
         return _result(head, len(head["shards"]), out)
     if config.repair:
         return _repair(config, out, progress)
-    inputs = _inputs(config, config.views, config.also_px, progress)
     recipe = Recipe(
         codec=config.codec,
         quality=config.quality if config.codec == "jpeg" else 0,
         also_px=config.also_px,
     )
-    plans = _cut(inputs.split, config.max_samples)
     with folder_lock(out):
         remove_leftovers(out)
         remove_leftovers(out / "parts")
+        inputs = _inputs(config, out, config.views, config.also_px, progress)
+        plans = _cut(inputs.split, config.max_samples)
         parts, kept = _make_parts(plans, inputs, recipe, out, config.workers, progress)
         head = _finish(plans, parts, inputs, recipe, out)
     return _result(head, kept, out)
 
 
 def _inputs(
-    config: ShardConfig, views: tuple[str, ...], also_px: int, progress: Progress, select: bool = True
+    config: ShardConfig,
+    out: Path,
+    views: tuple[str, ...],
+    also_px: int,
+    progress: Progress,
+    select: bool = True,
 ) -> Joined:
     """Join what the config names; without contours when there are none."""
     work = Workspace(config.work)
@@ -164,14 +169,14 @@ def _inputs(
         contours = None
     source = config.source or work.ingest
     chosen = config.select if select else None
-    return Joined(source, contours, views, progress, select=chosen, also_px=also_px)
+    return Joined(source, contours, views, progress, select=chosen, also_px=also_px, scratch=out / "parts")
 
 
 def _repair(config: ShardConfig, out: Path, progress: Progress) -> ShardResult:
     """What is written again follows the shards that are there, not the config's flags."""
 
     def inputs(also_px: int) -> Joined:
-        return _inputs(config, VIEWS, also_px, progress, select=False)
+        return _inputs(config, out, VIEWS, also_px, progress, select=False)
 
     with folder_lock(out), ThreadPoolExecutor(config.workers or os.cpu_count() or 1) as pool:
         mended = repair(out, inputs, pool, progress)

@@ -6,7 +6,7 @@ The joined members, but for the pixels, are what `data.shards` writes beside eac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from xraytk.data import manifest
-from xraytk.data.selection import read_selection
+from xraytk.data.selection import kept_by
 from xraytk.data.shard_writer import NAME
+from xraytk.data.side import Side, float_lists, polygon_lists
 from xraytk.errors import DataError
 from xraytk.progress import Progress
 from xraytk.records import LANGUAGES
@@ -46,7 +47,21 @@ META = (  # the columns of the manifest that travel with a sample; no path, no h
     "age_years",
     "manufacturer",
 )
-SELECTION = pa.schema([("image_id", pa.string()), ("keep", pa.bool_())])
+CONTOUR = (  # the columns of the contours that are read; width and height to be compared
+    "image_id",
+    "status",
+    "reason",
+    "confidence",
+    "source",
+    "checked",
+    "width",
+    "height",
+    "polygons",
+    "others",
+    "grid_rows",
+    "grid_cols",
+    "lung_share",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,8 @@ class Joined:
         progress: Where notes go.
         select: Table of image_id and keep; None to keep all.
         also_px: Long side of the second image, whose size and spacing stand in the meta; 0 for none.
+        scratch: Folder with room for the side tables, which are not held in memory; nothing
+            stays there.
 
     Attributes:
         split: (n,) that of each row.
@@ -104,6 +121,7 @@ class Joined:
         *,
         select: Path | None = None,
         also_px: int = 0,
+        scratch: Path,
     ) -> None:
         self._folder = folder
         self._also_px = also_px
@@ -120,7 +138,7 @@ class Joined:
                 "Run `xraytk ingest` on more images, or choose others with `--set views=[...]`.",
             )
         if select is not None:
-            chosen = kept.filter(_selected(select, table["image_id"], kept["image_id"]))
+            chosen = kept.filter(kept_by(select, table["image_id"], kept["image_id"]))
             if not len(chosen):
                 raise DataError(f"{select} keeps none of the {len(kept)} images of the wanted views")
             self.left_out["unselected"] = len(kept) - len(chosen)
@@ -129,50 +147,70 @@ class Joined:
         self._table = table.combine_chunks()
         self.split: NDArray[Any] = _plain_texts(table["split"])
         self.image_id: pa.Array = self._table["image_id"].combine_chunks()
-        self._contours = _Side(self._read_contours(contours), self.image_id)
-        self._reports = _Side(self._read("reports.parquet", manifest.REPORTS), self.image_id)
-        self._labels = self._read_labels(progress)
-        self.labels: list[str] = sorted(pc.unique(self._labels["label"]).to_pylist())
+        self._contours = None if contours is None else self._side_of_contours(contours, scratch)
+        self._reports = self._side_of_reports(scratch)
+        self.labels, self._labels = self._read_labels(progress)
 
-    def _read(self, name: str, schema: pa.Schema) -> pa.Table | None:
-        path = self._folder / name
-        return manifest.read_table(path, schema, "xraytk ingest") if path.exists() else None
+    def _side_of_contours(self, path: Path, scratch: Path) -> Side:
+        def checked() -> Iterator[pa.RecordBatch]:
+            for batch in manifest.read_batches(path, manifest.CONTOURS, "xraytk mask", CONTOUR):
+                self._check_size(batch, path)
+                yield batch
 
-    def _read_contours(self, path: Path | None) -> pa.Table | None:
-        if path is None:
-            return None
-        table = manifest.read_table(path, manifest.CONTOURS, "xraytk mask")
-        at = pc.index_in(self.image_id, value_set=table["image_id"].combine_chunks())
+        return Side(checked(), _part_of(manifest.CONTOURS, CONTOUR), self.image_id, scratch)
+
+    def _check_size(self, batch: pa.RecordBatch, path: Path) -> None:
+        row = pc.index_in(batch["image_id"], value_set=self.image_id)
         for side in ("width", "height"):
-            same = pc.equal(self._table[side], table[side].take(at))
-            if pc.any(pc.invert(same)).as_py():
-                image_id = self._table["image_id"].filter(pc.invert(same))[0].as_py()
+            wanted = self._table[side].combine_chunks().take(row)
+            other = pc.fill_null(pc.not_equal(wanted, batch[side]), False)
+            if pc.any(other).as_py():
+                image_id = batch["image_id"].filter(other)[0].as_py()
                 raise DataError(
                     f"{path} is of other images than {self._folder}",
                     f"the {side} of {image_id} differs",
                     "Run `xraytk mask` again.",
                 )
-        return table
 
-    def _read_labels(self, progress: Progress) -> pa.Table:
-        """Known labels of the images at hand, with "row" their place in the manifest, sorted."""
-        table = self._read("labels.parquet", manifest.LABELS)
-        if table is None:
-            table = manifest.LABELS.empty_table()
-        known = pc.is_in(table["value"], value_set=pa.array([0.0, 1.0], pa.float32()))
-        if odd := len(table) - (pc.sum(known).as_py() or 0):
+    def _side_of_reports(self, scratch: Path) -> Side | None:
+        path, columns = self._folder / "reports.parquet", ["image_id", *LANGUAGES]
+        if not path.exists():
+            return None
+        batches = manifest.read_batches(path, manifest.REPORTS, "xraytk ingest", columns)
+        return Side(batches, _part_of(manifest.REPORTS, columns), self.image_id, scratch)
+
+    def _read_labels(self, progress: Progress) -> tuple[list[str], NDArray[np.int32]]:
+        """Names of the labels, sorted; and (n, 3) rows, places of names, values, sorted."""
+        path = self._folder / "labels.parquet"
+        found = [np.zeros((0, 3), np.int32)]
+        number_of: dict[str, int] = {}
+        odd = 0
+        for batch in manifest.read_batches(path, manifest.LABELS, "xraytk ingest") if path.exists() else ():
+            value = batch["value"].fill_null(np.nan).to_numpy(zero_copy_only=False)
+            row = pc.index_in(batch["image_id"], value_set=self.image_id).fill_null(-1).to_numpy()
+            coded = batch["label"].dictionary_encode()
+            numbers = [number_of.setdefault(text, len(number_of)) for text in coded.dictionary.to_pylist()]
+            known = (value == 0) | (value == 1)
+            odd += int((~known).sum())
+            name = np.array(numbers, np.int32)[coded.indices.to_numpy()]
+            mine = known & (row >= 0)
+            found.append(np.stack([row[mine], name[mine], value[mine]], axis=1).astype(np.int32))
+        if odd:
             progress.note(f"{odd} label values are neither 0 nor 1 and count as unknown")
-        row = pc.index_in(table["image_id"], value_set=self.image_id)
-        table = table.append_column("row", row).filter(pc.and_(known, pc.is_valid(row)))
-        return table.select(["row", "label", "value"]).sort_by([("row", "ascending"), ("label", "ascending")])
+        labels = np.concatenate(found)
+        names = sorted(text for text, number in number_of.items() if (labels[:, 1] == number).any())
+        place = np.full(len(number_of) + 1, -1, np.int32)
+        place[[number_of[text] for text in names]] = np.arange(len(names))
+        labels[:, 1] = place[labels[:, 1]]
+        return names, labels[np.lexsort((labels[:, 1], labels[:, 0]))]
 
     def _labels_of(self, rows: NDArray[np.int64]) -> list[dict[str, int]]:
-        all_rows = self._labels["row"].to_numpy()
-        first, last = np.searchsorted(all_rows, rows), np.searchsorted(all_rows, rows, "right")
-        made: list[dict[str, int]] = []
-        for start, end in zip(first.tolist(), last.tolist(), strict=True):
-            known = self._labels.slice(start, end - start).to_pylist()
-            made.append({label["label"]: int(label["value"]) for label in known})
+        first = np.searchsorted(self._labels[:, 0], rows, "left").tolist()
+        last = np.searchsorted(self._labels[:, 0], rows, "right").tolist()
+        made = []
+        for start, end in zip(first, last, strict=True):
+            known = self._labels[start:end].tolist()
+            made.append({self.labels[name]: value for _, name, value in known})
         return made
 
     def samples(self, rows: NDArray[np.int64]) -> list[Sample]:
@@ -181,13 +219,13 @@ class Joined:
         Args:
             rows: (n,) numbers of rows.
         """
-        sides = (self._contours.take(rows), self._reports.take(rows), self._labels_of(rows))
+        sides = (_contours_of(self._contours, rows), _reports_of(self._reports, rows), self._labels_of(rows))
         made = []
         for row, contour, report, known in zip(self._table.take(rows).to_pylist(), *sides, strict=True):
             shape = (row["height"], row["width"])
             members = {"meta": _json(self._meta(row, shape))}
             if contour:
-                members["contour"] = _json(_contour(contour))
+                members["contour"] = _json(contour)
             for language in LANGUAGES:
                 if report.get(language):
                     members[language] = report[language].encode()
@@ -208,24 +246,6 @@ class Joined:
         return meta
 
 
-class _Side:
-    """A side table, with where in it each row of the manifest is found, looked up once."""
-
-    def __init__(self, table: pa.Table | None, ids: pa.Array) -> None:
-        self._table = table
-        if table is not None:
-            at = pc.index_in(ids, value_set=table["image_id"].combine_chunks())
-            self._at = at.fill_null(-1).to_numpy(zero_copy_only=False)
-
-    def take(self, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Rows of the side table; an empty dictionary where there is none."""
-        if self._table is None:
-            return [{}] * len(rows)
-        at = self._at[rows]
-        found = iter(self._table.take(at[at >= 0]).to_pylist())
-        return [next(found) if i >= 0 else {} for i in at]
-
-
 def _check_ids(ids: pa.ChunkedArray, folder: Path) -> None:
     """The texts are not shown: an id that is no hash may be a patient's."""
     fine = pc.fill_null(pc.match_substring_regex(ids, f"^{NAME.pattern}$"), False)
@@ -239,20 +259,6 @@ def _check_ids(ids: pa.ChunkedArray, folder: Path) -> None:
         raise DataError(f"{folder} holds {twice} image ids more than once", todo="Run `xraytk ingest` again.")
 
 
-def _selected(path: Path, every: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Which of ``ids`` the selection keeps; it may keep only images of the manifest."""
-    keep = pa.array(read_selection(path), pa.string())
-    known = pc.sum(pc.is_in(keep, value_set=every.combine_chunks())).as_py() or 0
-    if known < len(keep):
-        raise DataError(
-            f"{path} is a selection of other images",
-            f"{len(keep) - known} of the {len(keep)} ids that it keeps are not among the {len(every)} "
-            "ingested images",
-            "Make the selection again from this ingest folder.",
-        )
-    return pc.is_in(ids, value_set=keep)
-
-
 def _plain_texts(column: pa.ChunkedArray) -> NDArray[Any]:
     """A column of few values as (n,) array of shared Python strings."""
     coded = column.combine_chunks().dictionary_encode()
@@ -260,26 +266,34 @@ def _plain_texts(column: pa.ChunkedArray) -> NDArray[Any]:
     return np.asarray(texts[coded.indices.to_numpy()])
 
 
-def _contour(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What travels of a contour; "others" holds the lungs in the other convention."""
-    return {
-        "status": row["status"],
-        "reason": row["reason"],
-        "confidence": _short(row["confidence"]),
-        "source": row["source"],
-        "checked": row["checked"],
-        "polygons": _polygons(row["polygons"]),
-        "others": _polygons(row["others"]),
-        "grid": [row["grid_rows"], row["grid_cols"]],
-        "lung_share": [round(v, 4) for v in row["lung_share"] or []],
-    }
+def _part_of(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in columns])
 
 
-def _polygons(polygons: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    return [
-        {"name": p["name"], "x": [round(v, 2) for v in p["x"]], "y": [round(v, 2) for v in p["y"]]}
-        for p in polygons or []
-    ]
+def _contours_of(side: Side | None, rows: NDArray[np.int64]) -> list[dict[str, Any] | None]:
+    """What travels of the contours; "others" holds the lungs in the other convention."""
+    table, where = (None, np.full(len(rows), -1)) if side is None else side.take(rows)
+    if table is None:
+        return [None] * len(rows)
+    lists = {name: table[name].combine_chunks() for name in ("polygons", "others", "lung_share")}
+    made = []
+    for row, polygons, others, share in zip(
+        table.drop_columns([*lists, "image_id", "width", "height"]).to_pylist(),
+        polygon_lists(lists["polygons"]),
+        polygon_lists(lists["others"]),
+        float_lists(lists["lung_share"], 4),
+        strict=True,
+    ):
+        grid = [row.pop("grid_rows"), row.pop("grid_cols")]
+        row["confidence"] = _short(row["confidence"])
+        made.append({**row, "polygons": polygons, "others": others, "grid": grid, "lung_share": share})
+    return [made[at] if at >= 0 else None for at in where.tolist()]
+
+
+def _reports_of(side: Side | None, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+    table, where = (None, np.full(len(rows), -1)) if side is None else side.take(rows)
+    made = [] if table is None else table.to_pylist()
+    return [made[at] if at >= 0 else {} for at in where.tolist()]
 
 
 def _short(value: Any) -> Any:

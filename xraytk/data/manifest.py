@@ -7,7 +7,7 @@ metadata. Nothing here holds an identifier of a patient: only keyed hashes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -241,22 +241,58 @@ def read_table(path: Path, schema: pa.Schema, made_by: str, columns: Sequence[st
     Raises:
         DataError: If it is missing, broken, of another format, or lacks a column.
     """
+    wanted = list(columns or schema.names)
+    parts = []
+    for file in _files_of(path, made_by):
+        with _explained(file, made_by):
+            parts.append(_opened(file, made_by).read(columns=wanted).select(wanted))
+    return pa.concat_tables(parts)
+
+
+def read_batches(
+    path: Path, schema: pa.Schema, made_by: str, columns: Sequence[str] | None = None, rows: int = 4096
+) -> Iterator[pa.RecordBatch]:
+    """Read a table as `read_table` does, but a few rows at a time.
+
+    Args:
+        path: File or folder.
+        schema: What is wanted.
+        made_by: The command that writes it, for the error message.
+        columns: Only these.
+        rows: Most rows of a batch.
+
+    Raises:
+        DataError: If it is missing, broken, of another format, or lacks a column.
+    """
+    wanted = list(columns or schema.names)
+    for file in _files_of(path, made_by):
+        with _explained(file, made_by):
+            for batch in _opened(file, made_by).iter_batches(rows, columns=wanted, use_threads=False):
+                yield batch.select(wanted)
+
+
+def _files_of(path: Path, made_by: str) -> list[Path]:
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].exists():
         raise DataError(f"{path} does not exist", todo=f"Run `{made_by}` first.")
-    wanted = list(columns or schema.names)
-    parts = []
-    for file in files:
-        try:
-            part = pq.ParquetFile(file)
-            found = (part.schema_arrow.metadata or {}).get(b"xraytk.format", b"none").decode()
-            if found != str(FORMAT):
-                raise DataError(
-                    f"{file} has format {found}", f"this version reads {FORMAT}", f"Run `{made_by}` again."
-                )
-            parts.append(part.read(columns=wanted).select(wanted))
-        except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError) as error:
-            raise DataError(
-                f"{file} is not a whole table", str(error).splitlines()[0], f"Run `{made_by}` again."
-            ) from None
-    return pa.concat_tables(parts)
+    return files
+
+
+@contextlib.contextmanager
+def _explained(file: Path, made_by: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError) as error:
+        raise DataError(
+            f"{file} is not a whole table", str(error).splitlines()[0], f"Run `{made_by}` again."
+        ) from None
+
+
+def _opened(file: Path, made_by: str) -> pq.ParquetFile:
+    part = pq.ParquetFile(file, pre_buffer=False)
+    found = (part.schema_arrow.metadata or {}).get(b"xraytk.format", b"none").decode()
+    if found != str(FORMAT):
+        raise DataError(
+            f"{file} has format {found}", f"this version reads {FORMAT}", f"Run `{made_by}` again."
+        )
+    return part

@@ -70,6 +70,32 @@ def read_selection(path: Path) -> frozenset[str]:
     return kept
 
 
+def kept_by(path: Path, every: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which images a selection keeps; those it does not name are not kept.
+
+    Args:
+        path: As for `read_selection`.
+        every: image_id of all ingested images; the selection may keep no other.
+        ids: image_id of the images in question.
+
+    Returns:
+        For each of ``ids``, true or false.
+
+    Raises:
+        DataError: As `read_selection`, and if it is of other images.
+    """
+    keep = pa.array(read_selection(path), pa.string())
+    known = pc.sum(pc.is_in(keep, value_set=every.combine_chunks())).as_py() or 0
+    if known < len(keep):
+        raise DataError(
+            f"{path} is a selection of other images",
+            f"{len(keep) - known} of the {len(keep)} ids that it keeps are not among the {len(every)} "
+            "ingested images",
+            "Make the selection again from this ingest folder.",
+        )
+    return pc.is_in(ids, value_set=keep)
+
+
 def fingerprint(ids: Iterable[str]) -> str:
     """SHA-256 over ids, in whatever order they come."""
     digest = hashlib.sha256()
