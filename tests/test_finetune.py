@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from xraytk import config as configs
 from xraytk import finetune, pretrain
+from xraytk.data.shards import ShardIndex
 from xraytk.errors import DataError, InterruptedRunError, RunConflictError, UsageError
 from xraytk.files import read_json
 from xraytk.progress import Silent
@@ -247,3 +248,20 @@ def test_processes_whose_images_have_reports_in_other_languages_end_together(
     assert result.steps == 6
     lines = [json.loads(line) for line in (result.run / "log.jsonl").read_text().splitlines()]
     assert {part for line in lines for part in line if part.startswith("loss_") or part == "parts"}
+
+
+def test_broken_samples_are_left_out_when_told_to(shapes, tmp_path):
+    work = shapes.write(tmp_path, {"train": 16, "val": 4})
+    index = ShardIndex.load(work / "shards")
+    for split in ("train", "val"):
+        row = int(index.rows(split)[1])
+        path = work / "shards" / index.shards[int(index.shard[row])].name
+        data = bytearray(path.read_bytes())
+        data[int(index.offset[row, 0]) + 170] ^= 1
+        path.write_bytes(data)
+    few = {"steps": 4, "validate_every": 2}
+    with pytest.raises(DataError, match="is broken at image"):
+        finetune.run(shapes.config(work, "classify", **few))
+    result = finetune.run(shapes.config(work, "classify", data={"skip_bad": True}, **few, resume="auto"))
+    assert result.skipped == 2
+    assert len((result.run / "skipped.jsonl").read_text().splitlines()) == 2

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from xraytk import pretrain, shard
 from xraytk.config import load, to_toml
 from xraytk.data import manifest, pictures, selection
+from xraytk.data.shards import ShardIndex
 from xraytk.data.stream import StreamConfig
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.models.vit import VitConfig
@@ -272,3 +273,24 @@ def test_a_copied_checkpoint_is_gone_on_from(shards: Path, tmp_path: Path) -> No
     assert second.resumed_from == 3
     one, two = (load_file(made.checkpoint / "model.safetensors") for made in (first, second))
     assert all(torch.equal(one[key], two[key]) for key in two)
+
+
+def test_a_run_that_met_a_broken_sample_goes_on_when_told_to_skip_it(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "shards")
+    index = ShardIndex.load(tmp_path / "shards")
+    row = int(index.rows("train")[4])
+    path = tmp_path / "shards" / index.shards[int(index.shard[row])].name
+    data = bytearray(path.read_bytes())
+    data[int(index.offset[row, 0]) + 170] ^= 1
+    path.write_bytes(data)
+    moving = StreamConfig(image_px=64, crop_scale=(0.6, 1.0), rotate_deg=5.0)
+    plain = config(tmp_path / "shards", tmp_path / "run", data=moving, batch=4, save_every=1)
+    name = index.image_id[row].decode()
+    with pytest.raises(DataError, match=f"{path.name} is broken at image {name}"):
+        pretrain.run(plain)
+    skipping = dataclasses.replace(plain, data=dataclasses.replace(moving, skip_bad=True))
+    result = pretrain.run(skipping)
+    assert (result.steps, result.skipped) == (6, 1)
+    listed = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert [(one["shard"], one["image"]) for one in listed] == [(path.name, name)]
+    assert "crc32" in listed[0]["why"]

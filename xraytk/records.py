@@ -141,7 +141,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Copy the tensors to a device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: _moved(getattr(self, name), device)
             for name in ("image", "valid", "lung", "has_contour", "labels")
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -28,7 +28,7 @@ class Job(Generic[T]):
         finish: Called when all are done; makes what is handed over.
     """
 
-    parts: list[Callable[[], None]]
+    parts: Sequence[Callable[[], None]]
     finish: Callable[[], T]
 
 
@@ -58,8 +58,8 @@ def done_ahead(jobs: Iterable[Job[T]], workers: int, name: str) -> Generator[T, 
     try:
         with one_thread_a_call():
             while True:
-                while not _enough(begun, workers) and (job := next(source, None)) is not None:
-                    begun.append((job, [pool.submit(part) for part in job.parts]))
+                while not _enough(begun, workers) and (coming := next(source, None)) is not None:
+                    begun.append((coming, [pool.submit(part) for part in coming.parts]))
                 if not begun:
                     return
                 job, futures = begun.popleft()

@@ -277,15 +277,16 @@ def place_image(
         valid: Of the same draw, from `place_valid`; made when None and needed.
     """
     side = len(out)
+    height, width = image.shape
     if augmentation.still:
-        put(image, out, fitted_box(*image.shape, side, fit))
+        put(image, out, fitted_box(height, width, side, fit))
         if augmentation.flip:
             out[:] = out[:, ::-1].copy()
         return
     if valid is None:
         valid = np.empty((side, side), np.bool_)
         place_valid(image.shape, fit, augmentation, valid)
-    small, matrix = shrunk(image, affine(*image.shape, side, fit, augmentation))
+    small, matrix = shrunk(image, affine(height, width, side, fit, augmentation))
     cv2.warpAffine(small, matrix, (side, side), out, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     np.multiply(out, valid.view(np.uint8), out=out)
 
@@ -336,8 +337,8 @@ def fill_inside(valid: NDArray[np.bool_], matrix: NDArray[np.float64], shape: tu
         ends = np.sort(np.stack([(-0.5 - offset) / a, (size - 0.5 - offset) / a]), axis=0)
         low, high = np.maximum(low, np.floor(ends[0]) + 1), np.minimum(high, np.ceil(ends[1]))
     at = columns.astype(np.int16)[None]
-    low, high = (edge.clip(0, len(columns)).astype(np.int16)[:, None] for edge in (low, high))
-    np.logical_and(at >= low, at < high, out=valid)
+    first, end = (edge.clip(0, len(columns)).astype(np.int16)[:, None] for edge in (low, high))
+    np.logical_and(at >= first, at < end, out=valid)
 
 
 def put(image: NDArray[np.uint8], out: NDArray[np.uint8], box: Box) -> None:

@@ -45,7 +45,7 @@ def change(image: NDArray[Any], intensity: Intensity = NO_CHANGE) -> NDArray[np.
     greys = table(intensity, image.dtype, float(cv2.mean(image)[0]))
     if image.dtype == np.uint8 or _LOOKS_UP_16_BITS:
         return np.asarray(cv2.LUT(image, greys), np.uint8)
-    return greys[image]
+    return np.asarray(greys[image], np.uint8)
 
 
 def cut(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -70,4 +70,4 @@ def table(intensity: Intensity, dtype: np.dtype[Any], mean: float) -> NDArray[np
     if intensity.gamma != 1.0:
         grey, middle = grey**intensity.gamma, middle**intensity.gamma
     grey = (grey - middle) * intensity.contrast + (middle + intensity.brightness)
-    return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(grey, 0, 1) * 255), np.uint8)

@@ -25,7 +25,7 @@ def on_device(made: Iterable[Made], device: torch.device, side: int) -> Iterator
         device: Where to.
         side: Of the square, in pixels.
     """
-    copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+    copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     waiting: Made | None = None
     for one in made:
         sent = _send(one, device, copies)

@@ -69,15 +69,16 @@ def cut_out(
     Returns:
         A row of `Moves.back` and one of `Moves.size`.
     """
-    small, matrix = shrunk(image, affine(*image.shape, side, fit, augmentation))
-    back = cv2.invertAffineTransform(matrix)
+    height, width = image.shape
+    small, matrix = shrunk(image, affine(height, width, side, fit, augmentation))
+    back = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
     corners = np.array([[-0.5, -0.5], [side - 0.5, -0.5], [-0.5, side - 0.5], [side - 0.5, side - 0.5]])
     low = np.floor((corners @ back[:, :2].T + back[:, 2]).min(0)).astype(int) - 1
     left, top = (max(0, min(n, size - 1)) for n, size in zip(low.tolist(), small.shape[::-1], strict=True))
     part = small[top : top + out.shape[0], left : left + out.shape[1]]
     out[: part.shape[0], : part.shape[1]] = part
-    back = np.asarray(back - np.array([[0, 0, left], [0, 0, top]]), np.float64)
-    return back, (part.shape[0], part.shape[1])
+    back[:, 2] -= (left, top)
+    return back, (len(part), part.shape[1])
 
 
 def warp(canvas: Tensor, moves: Moves, side: int) -> tuple[Tensor, Tensor]:
