@@ -31,6 +31,7 @@ from xraytk.data.outlines.bring import ImportResult, import_outlines
 from xraytk.data.outlines.formats import FORMATS
 from xraytk.data.outlines.give import ExportResult, export_outlines
 from xraytk.data.outlines.labels import read_map
+from xraytk.data.outlines.outline import REASONS
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.files import (
     Workspace,
@@ -208,7 +209,7 @@ def _import(config: MaskConfig, source: Path, out: Path, progress: Progress) -> 
         paths = None
         if default_path(key_file).exists():
             paths = stack.enter_context(IdMap(default_path(key_file), outside=out)).items
-        return import_outlines(
+        result = import_outlines(
             config.imports,
             images,
             out / "corrections",
@@ -220,6 +221,9 @@ def _import(config: MaskConfig, source: Path, out: Path, progress: Progress) -> 
             show_paths=config.show_paths,
             progress=progress,
         )
+    for reason, count in result.refused.items():
+        progress.note(f"{count} not imported, {reason}: {REASONS[reason]}")
+    return result
 
 
 def _export(config: MaskConfig, source: Path, masks: Path, progress: Progress) -> MaskResult:
