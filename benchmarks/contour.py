@@ -135,7 +135,8 @@ def measure(
             read(data / name / row["lung_mask"], size) > 127,
         )
         found = lungs.find(image.astype(np.uint16) * 257, model)
-        whole, clear, sure = lungs.ask(image, model)
+        said = lungs.ask([image], model)[0]
+        whole, clear, sure = said.whole, said.clear, said.confidence
         net = contour.rasterise(clear if name == "tb_shenzhen_lung" else whole, *truth.shape)
         is_net = found.source == "net"
         shipped = net if is_net else contour.rasterise(found.polygons, *truth.shape)
@@ -200,7 +201,7 @@ def heart_ratio(data: Path, model: LungModel) -> dict[str, Any]:
             for n, m in zip((*contour.LUNGS, "heart"), (right, left, heart), strict=True)
             if m.any()
         ]
-        whole, _, _ = lungs.ask(image, model)
+        whole = lungs.ask([image], model)[0].whole
         if len(human) == 3:
             values = [thoracic.cardiothoracic_ratio(p, human[2]) for p in (human[:2], whole)]
             if None not in values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,6 +75,21 @@ def test_the_same_image_gives_the_same_contour_whatever_the_threads() -> None:
     assert lungs.find(pixels.copy()) == first
     assert torch.get_num_threads() == 2
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("at_once", "threads"), [(1, 1), (1, 2), (4, 1)])
+def test_many_images_give_what_each_gives_alone(at_once: int, threads: int) -> None:
+    images: list[NDArray[Any]] = [phantom(seed)[0] for seed in range(3)]
+    images[1:1] = [np.zeros((90, 80), np.uint8), images[0][:, :200].copy()]
+    alone = [lungs.find_batch([image], at_once=at_once)[0] for image in images]
+    assert lungs.find_batch(images, at_once=at_once, threads=threads) == alone
+    assert [found.reason for found in alone][1] == "blank"
+    if at_once == 1:
+        assert alone == [lungs.find(image) for image in images]
+
+
+def test_no_images_give_nothing() -> None:
+    assert lungs.find_batch([]) == []
 
 
 @pytest.mark.parametrize(
