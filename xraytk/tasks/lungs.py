@@ -16,12 +16,16 @@ from xraytk.errors import DataError
 from xraytk.files import sha256_of
 from xraytk.models.lungs import SIDE_PX, WEIGHTS, LungModel, answers, lung_model
 
-METHOD = 1
+METHOD = 2
 """Raised when the same weights would give another contour or status."""
 TRUSTED = 0.95
 """Confidence from which on a contour is ok."""
 LOST = 0.80
 """Confidence below which the fitted atlas stands in for the net's contour."""
+DOUBTED = 0.90
+"""Confidence below which a picture is refused that the view model does not take for a frontal chest."""
+FRONTAL = 0.5
+"""Probability of that below which it does not."""
 _SMALLEST_PX = 48
 
 
@@ -35,7 +39,7 @@ class Lungs:
         others: Clear lungs, without what the heart covers.
         status: "ok", "flagged" (a person should look at it), "failed" or "skipped" (no polygons).
         reason: "" when ok; low-confidence, turned when flagged; too-small, blank, not-chest,
-            turned, no-lungs when failed; lateral when skipped.
+            turned, no-lungs, no-frontal-chest when failed; lateral when skipped.
         confidence: Dice to be expected with a human outline, in [0, 1]; None without one.
         source: "net", "atlas", or "" without polygons.
     """
@@ -142,8 +146,17 @@ def _look(image: NDArray[Any]) -> tuple[Lungs | None, view.Guess | None]:
 
 
 def _conclude(image: NDArray[Any], guess: view.Guess | None, said: Said) -> Lungs:
-    """What the net's answer is worth, and what stands in for it."""
+    """What the net's answer is worth, and what stands in for it.
+
+    Where neither the view model sees a frontal chest nor the lung net sure lungs, there are none:
+    either alone would refuse frontal chests, or outline lateral ones.
+    """
     turned = guess is not None and guess.view == "TURNED"
+    if guess is not None and guess.view == "UNKNOWN" and said.confidence < DOUBTED:
+        frontal, _, lateral, other = guess.scores
+        if frontal < FRONTAL:
+            is_lateral = lateral > other
+            return _none("skipped", "lateral") if is_lateral else _none("failed", "no-frontal-chest")
     if said.whole and said.confidence >= TRUSTED:
         status: Literal["ok", "flagged"] = "flagged" if turned else "ok"
         return Lungs(said.whole, said.clear, status, "turned" if turned else "", said.confidence, "net")
