@@ -232,8 +232,8 @@ def _export(config: MaskConfig, source: Path, masks: Path, progress: Progress) -
     table = manifest.read_table(masks / "contours.parquet", manifest.CONTOURS, "xraytk mask")
     assert config.export is not None
     out = config.out or masks / f"export-{config.export}"
-    if out.resolve() == masks.resolve():
-        raise UsageError("the export would be written over the contours", todo="Choose another --out.")
+    if out.resolve() == masks.resolve() or (out / "found.parquet").exists():
+        raise UsageError("the export would be written over contours", todo="Choose another --out.")
     exported = export_outlines(table, images, config.export, out, dicom=source / "dicom", progress=progress)
     return replace(_summary(table, table.num_rows, out, None), exported=exported)
 
