@@ -1,6 +1,6 @@
 """How well lung contours agree with human outlines, and whether they know when they do not.
 
-    python benchmarks/contour.py [--quick] [--json] [--data DIR] [--model FILE] [--pictures DIR]
+    python benchmarks/contour.py [--quick] [--json] [--data DIR] [--model FILE] [--save DIR] [--gallery DIR]
 
 DIR holds the public sets of `contour_train.SHARES` and `UNMARKED`, each with images and a
 manifest.csv; scored are the patients that training did not see. Each image is enlarged to 1280
@@ -13,7 +13,11 @@ pixels on its long side, in its native aspect ratio, as ingest would hand it ove
 
 V7 outlines (adults, children) are of whole lungs, those of Shenzhen of clear ones; classical and
 atlas know whole lungs only, so Shenzhen is harsh on them. "assd" is the average symmetric surface
-distance over the height of the lungs. With --pictures: the worst images, and Dice by confidence.
+distance over the height of the lungs.
+
+With --save DIR, as benchmarks/results: the table as contour.txt, the curve of Dice against
+confidence as contour-confidence.png, the images below a Dice of 0.92 as contour-failures.txt. With
+--gallery DIR, outside of the repository since most images may not be passed on: pictures of the worst.
 """
 
 from __future__ import annotations
@@ -29,14 +33,16 @@ from typing import Any
 
 import cv2
 import numpy as np
+from contour_pictures import BELOW, Seen, draw_confidence, draw_worst, write_failures, wrong_of
 from contour_train import FREE, SHARES, in_fifth, rows_of
 from numpy.typing import NDArray
 
-from xraytk.data import classical, contour, pictures, thoracic
+from xraytk.data import classical, contour, thoracic
 from xraytk.models.lungs import LungModel, load_model, lung_model
 from xraytk.tasks import lungs
 
-DATA = Path(__file__).parents[1] / "../shared/data"
+REPOSITORY = Path(__file__).parents[1].resolve()
+DATA = REPOSITORY / "../shared/data"
 UNMARKED = {  # no human outline: only what is said of them
     "cls_nih": "adults, NIH",
     "kermany_native_aspect": "children",
@@ -120,32 +126,33 @@ class Scores:
         }
 
 
-def measure(
-    data: Path, name: str, most: int, model: LungModel, seen: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def pair(data: Path, name: str, row: dict[str, str]) -> tuple[NDArray[np.uint8], Mask]:
+    """An image and a person's mask of its lungs."""
+    size = row.get("native_size") if name == "cls_pediatric_pneumonia" else None
+    return read(data / name / row["image"], size), read(data / name / row["lung_mask"], size) > 127
+
+
+def measure(data: Path, name: str, most: int, model: LungModel, seen: list[Seen]) -> list[dict[str, Any]]:
     """Rows of the table for a set with human outlines; every image goes into ``seen``."""
     rows = kept_out(data, name)
     rows = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))[:most]]
     ways = {way: Scores() for way in ("net", "shipped", "classical", "atlas")}
     status: list[str] = []
     for row in rows:
-        size = row.get("native_size") if name == "cls_pediatric_pneumonia" else None
-        image, truth = (
-            read(data / name / row["image"], size),
-            read(data / name / row["lung_mask"], size) > 127,
-        )
+        image, truth = pair(data, name, row)
         found = lungs.find(image.astype(np.uint16) * 257, model)
-        whole, clear, sure = lungs.ask(image, model)
-        net = contour.rasterise(clear if name == "tb_shenzhen_lung" else whole, *truth.shape)
-        is_net = found.source == "net"
-        shipped = net if is_net else contour.rasterise(found.polygons, *truth.shape)
+        said = lungs.ask([image], model)[0]
+        own = said.clear if name == "tb_shenzhen_lung" else said.whole
+        net = contour.rasterise(own, *truth.shape)
+        shipped = net if found.source == "net" else contour.rasterise(found.polygons, *truth.shape)
         ways["net"].add(net, truth)
         ways["shipped"].add(shipped, truth)
         ways["classical"].add(contour.rasterise(classical.find_lungs(image).polygons, *truth.shape), truth)
         ways["atlas"].add(of_atlas(model, *truth.shape), truth)
         status.append(found.status)
-        seen.append({"set": name, "image": image, "truth": truth, "found": found, "sure": sure, "net": whole,
-                     "dice": ways["net"].dice[-1], "row": row})  # fmt: skip
+        values = ways["shipped"].dice[-1], ways["net"].dice[-1], ways["shipped"].assd[-1]
+        wrong = wrong_of(shipped, truth) if values[0] < BELOW else ""
+        seen.append(Seen(name, row, found, own, said.confidence, *values, wrong))
     flagged = {
         "images": len(rows),
         **{f"{s}": status.count(s) for s in ("ok", "flagged", "failed", "skipped")},
@@ -167,16 +174,17 @@ def unmarked(data: Path, name: str, most: int, model: LungModel) -> dict[str, An
     return {"set": name, "images": len(rows), **counts, "ms": round(1000 * float(np.median(times)))}
 
 
-def by_confidence(seen: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def by_confidence(seen: list[Seen]) -> list[dict[str, Any]]:
     """Of the images at least so sure: how many, their mean Dice, and the share below 0.9."""
-    whole = [s for s in seen if s["set"] != "tb_shenzhen_lung"]
+    whole = [s for s in seen if s.set != "tb_shenzhen_lung"]
     out = []
     for least in SURE_FROM:
-        values = np.array([s["dice"] for s in whole if s["sure"] >= least])
+        values = np.array([s.net_dice for s in whole if s.sure >= least])
         if len(values):
             out.append(
                 {
                     "sure_from": least,
+                    "images": len(values),
                     "share": round(len(values) / len(whole), 3),
                     "dice": round(float(values.mean()), 4),
                     "below_0.9": round(float((values < 0.9).mean()), 4),
@@ -200,7 +208,7 @@ def heart_ratio(data: Path, model: LungModel) -> dict[str, Any]:
             for n, m in zip((*contour.LUNGS, "heart"), (right, left, heart), strict=True)
             if m.any()
         ]
-        whole, _, _ = lungs.ask(image, model)
+        whole = lungs.ask([image], model)[0].whole
         if len(human) == 3:
             values = [thoracic.cardiothoracic_ratio(p, human[2]) for p in (human[:2], whole)]
             if None not in values:
@@ -214,36 +222,6 @@ def heart_ratio(data: Path, model: LungModel) -> dict[str, Any]:
     }
 
 
-def draw(seen: list[dict[str, Any]], folder: Path) -> None:
-    """The lowest overlaps of each set (human outline green, ours red), and Dice against confidence."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in SHARES:
-        some = sorted((s for s in seen if s["set"] == name), key=lambda s: s["dice"])[:24]
-        if not some:
-            continue
-        tiles = []
-        for s in some:
-            tile = pictures.draw_polygons(s["image"], contour.trace(s["truth"]))
-            tile = pictures.draw_polygons(tile, s["net"], pictures.FLAG_BGR)
-            if s["found"].source == "atlas":
-                tile = pictures.draw_polygons(tile, s["found"].polygons, pictures.CLEAR_BGR)
-            tiles.append(tile)
-        captions = [f"{s['dice']:.3f} sure {s['sure']:.2f} {s['found'].reason}" for s in some]
-        pictures.write_png(
-            folder / f"worst-{name}.png", pictures.montage(tiles, captions, columns=6, tile_px=300)
-        )
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
-    for name in SHARES:
-        some = [s for s in seen if s["set"] == name and name != "tb_shenzhen_lung"]
-        axes.plot([s["sure"] for s in some], [s["dice"] for s in some], ".", ms=4, label=name)
-    axes.plot([0.5, 1], [0.5, 1], "k:", lw=1)
-    axes.set(xlabel="confidence", ylabel="Dice with a human outline", xlim=(0.5, 1), ylim=(0.5, 1))
-    axes.legend()
-    figure.savefig(folder / "confidence.png", dpi=120)
-
-
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -251,15 +229,22 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the sets")
     parser.add_argument("--model", type=Path, help="another lung model")
-    parser.add_argument("--pictures", type=Path, help="write galleries and the curve to this folder")
+    parser.add_argument("--save", type=Path, help="write table, curve and failures to this folder")
+    parser.add_argument("--gallery", type=Path, help="write the worst images to this folder")
+    parser.add_argument("--worst", type=int, default=36, help="images of each set in the gallery")
     args = parser.parse_args()
+    if args.gallery and args.gallery.resolve().is_relative_to(REPOSITORY):
+        print("the images of the gallery may not be passed on: name a folder outside of the repository")
+        return 2
     present = [name for name in (*SHARES, *UNMARKED) if (args.data / name / "manifest.csv").exists()]
     if not present:
         print(f"no set found in {args.data}; give the folder that holds {', '.join(SHARES)} with --data")
         return 3
     cv2.setNumThreads(1)
     model = load_model(args.model) if args.model else lung_model()
-    most, seen, rows = QUICK if args.quick else MOST, [], []
+    most, rows = QUICK if args.quick else MOST, []
+    seen: list[Seen] = []
+    lines = [f"# python benchmarks/{Path(__file__).name}   (one thread of a {platform.machine()} machine)"]
     for name in present:
         made = (
             measure(args.data, name, most, model, seen)
@@ -267,25 +252,24 @@ def main() -> int:
             else [unmarked(args.data, name, most, model)]
         )
         rows += made
+        new = ["  ".join(f"{key} {value}" for key, value in row.items()) for row in made]
+        lines += new
         if not args.json:
-            for row in made:
-                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            print(*new, sep="\n", flush=True)
     curve, ratio = by_confidence(seen), heart_ratio(args.data, model)
-    if args.pictures:
-        draw(seen, args.pictures)
+    lines += [*map(json.dumps, curve), f"cardiothoracic ratio {json.dumps(ratio)}"]
+    if args.gallery:
+        draw_worst(seen, args.gallery, args.worst, lambda s: pair(args.data, s.set, s.row))
+    if args.save:
+        args.save.mkdir(parents=True, exist_ok=True)
+        (args.save / "contour.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        draw_confidence(seen, args.save / "contour-confidence.png")
+        write_failures(seen, args.save / "contour-failures.txt")
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "machine": f"{platform.machine()}, 1 thread",
-                    "rows": rows,
-                    "confidence": curve,
-                    "ratio": ratio,
-                }
-            )
-        )
+        machine = f"{platform.machine()}, 1 thread"
+        print(json.dumps({"machine": machine, "rows": rows, "confidence": curve, "ratio": ratio}))
     else:
-        print(*(json.dumps(row) for row in curve), f"cardiothoracic ratio {json.dumps(ratio)}", sep="\n")
+        print(*lines[-len(curve) - 1 :], sep="\n")
     return 0
 
 

@@ -16,7 +16,7 @@ from xraytk.cli import app
 from xraytk.data import corrections, deid, manifest, pictures
 from xraytk.data.idmap import IdMap, default_path
 from xraytk.data.phantoms.phantom import make_phantom
-from xraytk.errors import UsageError
+from xraytk.errors import DataError, UsageError
 from xraytk.mask import MaskConfig
 
 ID = "0a" * 8
@@ -51,6 +51,22 @@ def test_what_is_exported_can_be_imported_again(work: Path, tmp_path: Path) -> N
     assert (got.imported.imported, got.imported.refused) == (1, {})
     correction = corrections.load(work / "masks" / "corrections" / f"{ID}.json")
     assert [p["name"] for p in correction.polygons] == ["right_lung", "left_lung"]
+
+
+def test_an_export_reads_the_masks_folder_that_it_is_told(work: Path, tmp_path: Path) -> None:
+    mask.run(MaskConfig(work=work, overlays=0, out=tmp_path / "elsewhere"))
+    with pytest.raises(DataError, match="xraytk mask"):
+        mask.run(MaskConfig(work=work, export="png"))
+    done = mask.run(MaskConfig(work=work, export="png", masks=tmp_path / "elsewhere"))
+    assert done.exported is not None
+    assert (done.exported.written, done.out) == (1, tmp_path / "elsewhere" / "export-png")
+    mask.run(MaskConfig(work=work, overlays=0))
+    with pytest.raises(UsageError, match="over"):
+        mask.run(
+            MaskConfig(work=work, export="table", masks=tmp_path / "elsewhere", out=work / "masks")
+        )
+    with pytest.raises(UsageError, match="--out"):
+        MaskConfig(work=work, masks=tmp_path / "elsewhere")
 
 
 def test_a_contour_of_the_source_is_found_by_its_name_with_the_key(work: Path, tmp_path: Path) -> None:

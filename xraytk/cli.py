@@ -379,6 +379,9 @@ def mask(
         str | None,
         typer.Option(help="Only write the contours to --out: labelme, coco, cvat, png, seg or table."),
     ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Masks folder that --export reads; the workspace's by default.")
+    ] = None,
     label_map: Annotated[
         Path | None, typer.Option(help='JSON of imported labels: {"their label": "right_lung"}.')
     ] = None,

@@ -31,6 +31,7 @@ from xraytk.data.outlines.bring import ImportResult, import_outlines
 from xraytk.data.outlines.formats import FORMATS
 from xraytk.data.outlines.give import ExportResult, export_outlines
 from xraytk.data.outlines.labels import read_map
+from xraytk.data.outlines.outline import REASONS
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.files import (
     Workspace,
@@ -73,6 +74,7 @@ class MaskConfig:
         imports: Files and folders of contours made with other tools; they become corrections.
         export: Write the contours in this format, one of `outlines.formats.FORMATS`, and do
             nothing else; ``out`` is then the folder of the export.
+        masks: Masks folder that an export reads; the workspace's by default.
         label_map: JSON file from the labels of imported files to ours.
         key: Of the hashes, with the map of paths beside it: finds images by their sources' names
             and instances. Only read.
@@ -90,6 +92,7 @@ class MaskConfig:
     browser: bool = True
     imports: tuple[Path, ...] = ()
     export: str | None = None
+    masks: Path | None = None
     label_map: Path | None = None
     key: Path | None = None
     show_paths: bool = False
@@ -107,6 +110,11 @@ class MaskConfig:
             raise UsageError(f"export must be one of {', '.join(FORMATS)}, found {self.export!r}")
         if self.export is not None and self.imports:
             raise UsageError("import and export are two commands, found both")
+        if self.masks is not None and self.export is None:
+            raise UsageError(
+                "masks is the folder that an export reads, found it without one",
+                todo="Name the folder to write to with --out, or say --export FORMAT.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +174,7 @@ def run(config: MaskConfig, progress: Progress | None = None) -> MaskResult:
     workspace = Workspace(config.work)
     source, out = config.source or workspace.ingest, config.out or workspace.masks
     if config.export is not None:
-        return _export(config, source, workspace.masks, progress)
+        return _export(config, source, config.masks or workspace.masks, progress)
     if config.review:
         if not (out / "contours.parquet").exists():
             run(replace(config, review=False), progress)
@@ -201,7 +209,7 @@ def _import(config: MaskConfig, source: Path, out: Path, progress: Progress) -> 
         paths = None
         if default_path(key_file).exists():
             paths = stack.enter_context(IdMap(default_path(key_file), outside=out)).items
-        return import_outlines(
+        result = import_outlines(
             config.imports,
             images,
             out / "corrections",
@@ -213,16 +221,19 @@ def _import(config: MaskConfig, source: Path, out: Path, progress: Progress) -> 
             show_paths=config.show_paths,
             progress=progress,
         )
+    for reason, count in result.refused.items():
+        progress.note(f"{count} not imported, {reason}: {REASONS[reason]}")
+    return result
 
 
 def _export(config: MaskConfig, source: Path, masks: Path, progress: Progress) -> MaskResult:
-    """Write the contours of the workspace in another format, and nothing else."""
+    """Write the contours of a masks folder in another format, and nothing else."""
     images = manifest.read_table(source / "manifest", manifest.MANIFEST, "xraytk ingest", place.COLUMNS)
     table = manifest.read_table(masks / "contours.parquet", manifest.CONTOURS, "xraytk mask")
     assert config.export is not None
     out = config.out or masks / f"export-{config.export}"
-    if out.resolve() == masks.resolve():
-        raise UsageError("the export would be written over the contours", todo="Choose another --out.")
+    if out.resolve() == masks.resolve() or (out / "found.parquet").exists():
+        raise UsageError("the export would be written over contours", todo="Choose another --out.")
     exported = export_outlines(table, images, config.export, out, dicom=source / "dicom", progress=progress)
     return replace(_summary(table, table.num_rows, out, None), exported=exported)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from xraytk.data import contour
+from xraytk.data import contour, plausible, view
 from xraytk.data.phantoms.phantom import make_phantom
 from xraytk.errors import DataError
 from xraytk.tasks import lungs
@@ -76,6 +78,21 @@ def test_the_same_image_gives_the_same_contour_whatever_the_threads() -> None:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize(("at_once", "threads"), [(1, 1), (1, 2), (4, 1)])
+def test_many_images_give_what_each_gives_alone(at_once: int, threads: int) -> None:
+    images: list[NDArray[Any]] = [phantom(seed)[0] for seed in range(3)]
+    images[1:1] = [np.zeros((90, 80), np.uint8), images[0][:, :200].copy()]
+    alone = [lungs.find_batch([image], at_once=at_once)[0] for image in images]
+    assert lungs.find_batch(images, at_once=at_once, threads=threads) == alone
+    assert [found.reason for found in alone][1] == "blank"
+    if at_once == 1:
+        assert alone == [lungs.find(image) for image in images]
+
+
+def test_no_images_give_nothing() -> None:
+    assert lungs.find_batch([]) == []
+
+
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
@@ -100,6 +117,36 @@ def test_a_chest_on_its_side_is_not_ok() -> None:
     found = lungs.find(np.ascontiguousarray(np.rot90(pixels)))
     assert found.status != "ok"
     assert found.reason == "turned" or found.source == "atlas"
+
+
+@pytest.mark.parametrize(
+    ("scores", "sure", "status", "reason"),
+    [
+        ((0.1, 0.0, 0.8, 0.1), 0.85, "skipped", "lateral"),
+        ((0.1, 0.0, 0.1, 0.8), 0.85, "failed", "no-frontal-chest"),
+        ((0.1, 0.0, 0.1, 0.8), 0.93, "flagged", "low-confidence"),
+        ((0.1, 0.0, 0.1, 0.8), 0.97, "ok", ""),
+        ((0.6, 0.0, 0.3, 0.1), 0.85, "flagged", "low-confidence"),
+    ],
+)
+def test_who_is_no_frontal_chest_to_view_model_and_lung_net_is_refused(
+    scores: tuple[float, float, float, float], sure: float, status: str, reason: str
+) -> None:
+    pixels, _ = phantom(0)
+    evidence = plausible.Evidence(0.9, 0.9, 1.0)
+    outline = ({"name": "right_lung", "x": [1.0, 2, 3], "y": [1.0, 2, 1]},)
+    guess = view.Guess("UNKNOWN", None, max(scores), scores)
+    found = lungs._conclude(pixels, guess, lungs.Said(outline, (), evidence, sure))
+    assert (found.status, found.reason) == (status, reason)
+    assert bool(found.polygons) == (status in ("ok", "flagged"))
+
+
+def test_lateral_chests_are_refused_and_frontal_ones_of_the_same_patients_are_not(shared_data: Path) -> None:
+    folder = shared_data / "iu_pairs_small"
+    for line in (folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        found = lungs.find(cv2.imread(str(folder / row["image"]), cv2.IMREAD_GRAYSCALE))
+        assert bool(found.polygons) == (row["view"] == "frontal"), (row["image"], found.reason)
 
 
 def test_half_a_chest_is_not_ok() -> None:

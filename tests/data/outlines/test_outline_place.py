@@ -78,22 +78,40 @@ def test_the_size_says_whether_the_source_or_the_image_was_drawn_on(
 
 
 @pytest.mark.parametrize(
-    ("size", "is_cropped"),
-    [((400, 440), False), ((220, 200), False), ((800, 880), True), ((200, 221), False)],
+    ("size", "is_cropped", "reason"),
+    [
+        ((400, 440), False, "another-size"),
+        ((220, 200), False, "another-size"),
+        ((200, 221), False, "another-size"),
+        ((800, 880), True, "cropped-image"),
+        ((400, 440), True, "another-size"),
+    ],
 )
 def test_other_sizes_and_sources_of_cropped_images_are_refused(
-    size: tuple[int, int], is_cropped: bool, kit: SimpleNamespace
+    size: tuple[int, int], is_cropped: bool, reason: str, kit: SimpleNamespace
 ) -> None:
     image = Facts(kit.ID, 200, 220, 800, 880, "", 1.0, is_cropped)
     with pytest.raises(RefusedError) as caught:
         settle(outline(*size, 1, kit), image, None, Counter(), is_original=True)
-    assert caught.value.reason == "another-size"
+    assert caught.value.reason == reason
 
 
-def test_an_image_as_large_as_its_source_is_taken_as_the_name_says(kit: SimpleNamespace) -> None:
-    image = Facts(kit.ID, 200, 220, 200, 220, "rot180")
-    drawn = Outline((kit.ID,), (Ring("lung", kit.RIGHT),), 200, 220, "coco")
-    as_image = settle(drawn, image, None, Counter())
-    as_source = settle(drawn, image, None, Counter(), is_original=True)
-    assert [p["name"] for p in as_image.polygons] == ["right_lung"]
-    assert [p["name"] for p in as_source.polygons] == ["left_lung"]
+@pytest.mark.parametrize(
+    ("shift", "reason"),
+    [(0, "same-outline"), (1, "same-outline"), (35, "lungs-overlap"), (45, None), (90, None)],
+)
+def test_lungs_that_cover_one_another_are_refused(
+    shift: int, reason: str | None, kit: SimpleNamespace
+) -> None:
+    """Ellipses 60 wide: 35 apart they share 0.30 of their area, 45 apart 0.14."""
+    drawn = tuple(
+        Ring(name, kit.RIGHT + np.array([by, 0])) for name, by in (("right_clear", 0), ("left_clear", shift))
+    )
+    whole = Outline((kit.ID,), drawn, 200, 220, "coco")
+    image = Facts(kit.ID, 200, 220)
+    if reason is None:
+        assert len(settle(whole, image, None, Counter()).polygons) == 2
+        return
+    with pytest.raises(RefusedError) as caught:
+        settle(whole, image, None, Counter())
+    assert caught.value.reason == reason

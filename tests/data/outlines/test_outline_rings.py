@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from xraytk.data.outlines.outline import RefusedError
-from xraytk.data.outlines.rings import area, checked, crosses_itself, parts_of, split_by_side
+from xraytk.data.outlines.rings import (
+    area,
+    checked,
+    crosses_itself,
+    is_nearly_simple,
+    parts_of,
+    split_by_side,
+)
 
 
 def star(count: int, step: int) -> np.ndarray[Any, Any]:
@@ -112,3 +119,13 @@ def test_lungs_drawn_as_one_are_cut_where_they_meet() -> None:
     assert area(found["right"]) == pytest.approx(area(found["left"]), rel=0.05)
     assert found["right"][:, 0].max() < found["left"][:, 0].min()
     assert 90 <= found["right"][:, 0].max() <= 110
+
+
+def test_corners_that_cross_a_little_are_nearly_simple_and_bows_are_not() -> None:
+    frayed = np.array([[10.0, 10], [90, 10], [90, 90], [50, 90.2], [52, 90], [51, 90.3], [10, 90]])
+    bow = np.array([[10.0, 10], [50, 50], [50, 10], [10, 50]])
+    lopsided = np.array([[10.0, 10], [60, 60], [60, 40], [10, 50]])
+    assert crosses_itself(frayed)
+    assert is_nearly_simple(frayed, 100, 100)
+    assert not is_nearly_simple(bow, 100, 100)
+    assert not is_nearly_simple(lopsided, 100, 100)

@@ -19,8 +19,8 @@ from xraytk.data.corrections import Correction
 from xraytk.data.deid import hashed
 from xraytk.data.outlines import labels
 from xraytk.data.outlines.formats import format_of, listed, read
-from xraytk.data.outlines.outline import Outline, Refusal, RefusedError
-from xraytk.data.outlines.place import check_sides, settle
+from xraytk.data.outlines.outline import REASONS, Outline, Refusal, RefusedError
+from xraytk.data.outlines.place import check_lungs, settle
 from xraytk.data.outlines.whose import Images
 from xraytk.errors import DataError
 from xraytk.progress import Progress, Silent
@@ -34,6 +34,7 @@ REJECTED = pa.schema(
         ("name_hash", pa.string()),  # keyed hash of the name that the row gives; null without a key
         ("reason", pa.string()),  # a fixed code, see `outline.REASONS`
         ("detail", pa.string()),  # numbers and fixed words only
+        ("meaning", pa.string()),  # of the reason, and what to do
     ],
     metadata={"xraytk.format": str(manifest.FORMAT)},
 )
@@ -118,11 +119,11 @@ class _Import:
         self.made[made.image_id] = rows
 
     def _joined(self, before: Correction, more: Correction, path: Path, earlier: list[_Row]) -> Correction:
-        """Contours of different lungs in one; where these are swapped, none of them is kept."""
+        """Contours of different lungs in one; where these cannot be two lungs, none of them is kept."""
         both = (*before.polygons, *more.polygons)
         polygons = tuple(sorted(both, key=lambda p: corrections.NAMES.index(p["name"])))
         try:
-            check_sides(polygons)
+            check_lungs(polygons, more.width, more.height)
         except RefusedError as error:
             path.unlink()
             del self.made[more.image_id]
@@ -143,6 +144,7 @@ class _Import:
                 "name_hash": hashed(self.key, "outline", name) if self.key and name else None,
                 "reason": reason,
                 "detail": detail,
+                "meaning": REASONS[reason],
             }
         )
         if self.say:

@@ -139,6 +139,8 @@ def _write_segs(
 
 def _move(facts: Facts, points: Points, columns: int, rows: int) -> Points:
     """Points of the ingested image in a DICOM file of so many columns and rows."""
-    if facts.cropped or not is_source_size(columns, rows, facts):
+    if facts.cropped:
+        raise RefusedError("cropped-image")
+    if not is_source_size(columns, rows, facts):
         raise RefusedError("another-size", f"{columns} x {rows}")
     return to_source(points, facts)

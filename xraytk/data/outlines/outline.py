@@ -20,20 +20,25 @@ MOST_BYTES = 1 << 29
 REASONS = {
     "empty": "no contour of a lung or a heart, or one without an area",
     "fewer-than-three-points": "a polygon of fewer than three different points",
-    "outside-the-image": "a polygon leaves the image by more than a pixel",
-    "self-crossing": "two edges of a polygon cross",
-    "too-many-points": "a polygon with so many long edges that they cannot be compared",
+    "outside-the-image": "a polygon leaves the image by more than a pixel; draw it within",
+    "self-crossing": "two edges of a polygon cross; draw it again, or as a mask",
+    "too-many-points": "a polygon with so many long edges that they cannot be compared; simplify it",
+    "same-outline": "right and left lung are one and the same outline; draw both, or label it lungs",
+    "lungs-overlap": "right and left lung cover one another by more than a fifth of the smaller one",
     "sides-swapped": "the right lung is on the image's right; right is the patient's",
-    "another-size": "drawn on a picture that has neither the size of the image nor that of its source",
-    "another-series": "the segmentation is of an instance that was not ingested",
-    "unknown-image": "no ingested image has this id or name",
-    "ambiguous-name": "several ingested images have this name",
+    "another-size": "drawn on a picture that has neither the size of the image nor that of its source; "
+    "draw on the image of the ingest folder",
+    "cropped-image": "drawn on the source of an image that ingest cropped, and the cut is not known; "
+    "draw on the image of the ingest folder, or ingest without --crop",
+    "another-series": "the segmentation is of an instance that was not ingested, or the key is another",
+    "unknown-image": "no ingested image has this id or name; names are found with the key of the ingest",
+    "ambiguous-name": "several ingested images have this name; name the image_id, or more of the path",
     "unknown-label": "none of its labels names a lung or the heart; see --label-map",
     "not-readable": "not a whole file, or not a whole row, of a known format",
     "several-for-one-image": "a later contour of the same image was taken instead",
     "already-reviewed": "a person corrected this image in the review; that is kept",
 }
-"""Why a contour is refused."""
+"""Why a contour is refused, and what to do."""
 
 
 class Ring(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xraytk.data.contour import CLEAR, LUNGS, rasterise
 from xraytk.data.corrections import NAMES, Correction
 from xraytk.data.orientation import swaps_sides, to_stored, to_upright
 from xraytk.data.outlines import labels
@@ -23,6 +24,10 @@ COLUMNS = (
     "image_id", "width", "height", "source_width", "source_height", "orientation", "aspect", "cropped",
 )  # fmt: skip
 """Of the manifest; what `Facts` is made of."""
+OVERLAP = 0.2
+"""Share of the smaller lung from which on the other one may not cover it; human outlines share nothing."""
+SAME = 0.95
+"""Dice of right and left lung above which they are one outline."""
 _DIGITS = 2
 
 
@@ -97,10 +102,10 @@ def is_on_source(outline: Outline, facts: Facts, *, is_original: bool) -> bool:
         if not same and not source:
             raise RefusedError("another-size", f"{given[0]} x {given[1]}")
         on_source = source and (is_original or not same)
-    if on_source and (facts.cropped or facts.stored is None):
-        raise RefusedError(
-            "another-size", "drawn on the source of an image that was cropped or is of unknown size"
-        )
+    if on_source and facts.cropped:
+        raise RefusedError("cropped-image", f"the image is {facts.width} x {facts.height}")
+    if on_source and facts.stored is None:
+        raise RefusedError("another-size", "drawn on a source of unknown size")
     return on_source
 
 
@@ -143,7 +148,7 @@ def settle(
         points = checked(ring.points, width, height, traced=ring.traced)
         moved.append((str(name), to_ingested(points, facts) if on_source else points))
     polygons = [_polygon(name, points, facts) for name, points in _with_sides(moved, facts)]
-    check_sides(polygons)
+    check_lungs(polygons, facts.width, facts.height)
     return Correction(
         facts.image_id, "drawn", facts.width, facts.height, tuple(polygons), origin=outline.source
     )
@@ -163,6 +168,29 @@ def _polygon(name: str, points: Points, facts: Facts) -> dict[str, Any]:
     high = np.array([facts.width - 0.5, facts.height - 0.5])
     inside = np.clip(points, -0.5, high).round(_DIGITS)
     return {"name": name, "x": inside[:, 0].tolist(), "y": inside[:, 1].tolist()}
+
+
+def check_lungs(polygons: Sequence[dict[str, Any]], width: int, height: int) -> None:
+    """See that right and left lung are two, each on its side.
+
+    Args:
+        polygons: In pixels of the ingested image.
+        width: Of the image.
+        height: Of it.
+
+    Raises:
+        RefusedError: "same-outline", "lungs-overlap" or "sides-swapped".
+    """
+    for names in (LUNGS, CLEAR):
+        rings = [[p for p in polygons if p["name"] == name] for name in names]
+        if all(rings):
+            right, left = (rasterise(some, height, width) for some in rings)
+            shared, sizes = int((right & left).sum()), (int(right.sum()), int(left.sum()))
+            if 2 * shared > SAME * sum(sizes) > 0:
+                raise RefusedError("same-outline")
+            if shared > OVERLAP * min(sizes):
+                raise RefusedError("lungs-overlap", f"{shared / max(min(sizes), 1):.0%} of the smaller one")
+    check_sides(polygons)
 
 
 def check_sides(polygons: Sequence[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,10 +17,12 @@ from xraytk.data.outlines.outline import (
     Refusal,
     RefusedError,
     Ring,
+    mask_shape,
     points_of,
     refusal,
     side_of,
 )
+from xraytk.data.outlines.rings import checked, is_nearly_simple
 
 _COLUMNS = ["image_id", "status", "width", "height", "polygons", "others"]
 _BATCH = 1000
@@ -51,13 +54,26 @@ def read(path: Path) -> Iterator[Outline | Refusal]:
 def _outline(facts: dict[str, object], row: int) -> Outline | Refusal:
     names = (str(facts["image_id"]),)
     try:
-        polygons: list[dict[str, list[float]]] = []
+        polygons: list[dict[str, Any]] = []
         for column in ("polygons", "others"):
             polygons += facts[column] or []  # type: ignore[arg-type]
-        rings = tuple(Ring(str(p["name"]), points_of(p["x"], p["y"], 0.0), traced=True) for p in polygons)
-        return Outline(names, rings, side_of(facts["width"]), side_of(facts["height"]), "table", row)
+        width, height = side_of(facts["width"]), side_of(facts["height"])
+        rings = tuple(_ring(p, width, height) for p in polygons)
+        return Outline(names, rings, width, height, "table", row)
     except (*BAD, RefusedError) as error:
         return refusal(error, names, row)
+
+
+def _ring(polygon: dict[str, Any], width: int | None, height: int | None) -> Ring:
+    """A polygon; the net's own are simplified, so that corners of theirs may cross."""
+    points = points_of(polygon["x"], polygon["y"], 0.0)
+    made = Ring(str(polygon["name"]), points)
+    try:
+        checked(points, *mask_shape(height, width)[::-1])
+    except RefusedError as error:
+        if error.reason == "self-crossing" and is_nearly_simple(points, *mask_shape(height, width)[::-1]):
+            return made._replace(traced=True)
+    return made
 
 
 def write(rows: Iterable[Outline], folder: Path) -> int:
