@@ -151,7 +151,15 @@ def test_epochs_win_over_the_steps_of_a_preset() -> None:
     from xraytk import cli, config, pretrain
 
     flags = cli._training(
-        {"epochs": 2.5, "steps": None, "lr": None, "gpus": None, "device": None, "workers": 0}
+        {
+            "epochs": 2.5,
+            "steps": None,
+            "lr": None,
+            "gpus": None,
+            "device": None,
+            "workers": 0,
+            "skip_bad": None,
+        }
     )
     made = config.load(pretrain.PretrainConfig, preset="tiny", flags=flags)
     assert (made.steps, made.epochs) == (0, 2.5)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from xraytk import config as configs
 from xraytk import finetune, pretrain
 from xraytk.data.shards import ShardIndex
+from xraytk.data.skipped import SkipList
 from xraytk.errors import DataError, InterruptedRunError, RunConflictError, UsageError
 from xraytk.files import read_json
 from xraytk.progress import Silent
@@ -215,9 +216,9 @@ def test_shards_that_cannot_be_read_are_not_taken_for_no_validation_split(
     work: Path, shapes: SimpleNamespace, tmp_path: Path
 ) -> None:
     config, notes = shapes.config(work, "classify"), Notes()
-    learner = finetune._learner(config, notes)
+    learner = finetune._learner(config, SkipList(), notes)
     with pytest.raises(DataError, match="shard"):
-        finetune._validation(dataclasses.replace(config, shards=tmp_path), learner, notes)
+        finetune._validation(dataclasses.replace(config, shards=tmp_path), learner, SkipList(), notes)
     assert notes.notes == []
 
 

@@ -64,7 +64,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(shards: Path, out: Path, **changes: Any) -> PretrainConfig:
     values: dict[str, Any] = {
-        "shards": shards,
+        "shards": str(shards),
         "out": out,
         "vit": VitConfig(image_px=64, patch_px=8, width=16, depth=2, heads=2),
         "data": StreamConfig(image_px=64, crop_scale=(0.6, 1.0), rotate_deg=5.0),

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytk.config import build
-from xraytk.data.cache import cache_of
-from xraytk.data.store import place_of, read_index
+from xraytk.data.cache import CacheConfig
+from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, atomic_write, default_work, write_json
@@ -57,6 +57,7 @@ class EvaluateConfig:
         no_repeat: Forbid repeating n-grams of this length; 0 forbids none.
         batch: Images of one forward pass.
         seed: Of the bootstrap.
+        cache: How shards at a URL are copied to a local disk.
         machine: Device and loader processes.
     """
 
@@ -72,6 +73,7 @@ class EvaluateConfig:
     no_repeat: int = 0
     batch: int = 16
     seed: int = 0
+    cache: CacheConfig = field(default_factory=CacheConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     def __post_init__(self) -> None:
@@ -149,7 +151,7 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
     check_devices(config.machine)
     progress = progress or Silent()
     folders = _runs(config)
-    shards = place_of(config.shards or Workspace(config.work).shards)
+    shards = config.shards or Workspace(config.work).shards
     _refuse_empty(shards, config)
     device = device_of(config.machine)
     done = []
@@ -189,8 +191,7 @@ def _runs(config: EvaluateConfig) -> list[Path]:
 
 
 def _refuse_empty(shards: str | Path, config: EvaluateConfig) -> None:
-    split = config.split
-    index = read_index(shards, cache_of(config.machine))
+    index, split = read_index(shards, config.cache), config.split
     counts = {name: len(index.rows(name)) for name in SPLITS}
     if not counts[split]:
         there = ", ".join(f"{name} {count:,}" for name, count in counts.items())
@@ -325,8 +326,7 @@ def _batches(
         needs=task.needs | {"patient_hash"},
         labels=task.labels if isinstance(task, ClassifyTask) else None,
         device=device_of(config.machine),
-        cache=cache_of(config.machine),
-        progress=progress,
+        cache=config.cache,
     )
     with progress.task(name, stream.count) as counted:
         seen = 0

@@ -20,9 +20,9 @@ import torch
 
 from xraytk import distributed
 from xraytk.config import build, read_toml, to_dict
-from xraytk.data.cache import cache_of
+from xraytk.data.cache import CacheConfig
 from xraytk.data.skipped import SkipList
-from xraytk.data.store import place_of, read_index
+from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
@@ -78,6 +78,7 @@ class FinetuneConfig:
         save_every: Updates between checkpoints.
         keep_last: Checkpoints that stay, besides the best.
         log_every: Updates between lines of the log.
+        cache: How shards at a URL are copied to a local disk.
         machine: Device, processes, precision.
     """
 
@@ -104,6 +105,7 @@ class FinetuneConfig:
     save_every: int = 500
     keep_last: int = 1
     log_every: int = 20
+    cache: CacheConfig = field(default_factory=CacheConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     def __post_init__(self) -> None:
@@ -331,7 +333,7 @@ def _fit(
 
 def _stream(config: FinetuneConfig, split: str, learner: Task, skipped: SkipList) -> Stream:
     return Stream(
-        place_of(config.shards or Workspace(config.work).shards),
+        config.shards or Workspace(config.work).shards,
         split,
         build(StreamConfig, config.data, "data."),
         seed=config.seed,
@@ -339,18 +341,14 @@ def _stream(config: FinetuneConfig, split: str, learner: Task, skipped: SkipList
         labels=learner.labels if isinstance(learner, ClassifyTask) else None,
         device=device_of(config.machine),
         skipped=skipped,
-        cache=cache_of(config.machine),
+        cache=config.cache,
     )
 
 
 def _validation(
     config: FinetuneConfig, learner: Task, skipped: SkipList, progress: Progress
 ) -> Stream | None:
-    if len(
-        read_index(place_of(config.shards or Workspace(config.work).shards), cache_of(config.machine)).rows(
-            "val"
-        )
-    ):
+    if len(read_index(config.shards or Workspace(config.work).shards, config.cache).rows("val")):
         return _stream(config, "val", learner, skipped)
     progress.note("there is no validation split: the last state is kept, and thresholds are 0.5")
     return None
@@ -372,10 +370,8 @@ def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> T
 def _texts(config: FinetuneConfig, needs: str, skipped: SkipList) -> Stream:
     """The training split without its images."""
     plain = StreamConfig(image_px=1, skip_bad=bool(config.data.get("skip_bad", False)))
-    shards = place_of(config.shards or Workspace(config.work).shards)
-    return Stream(
-        shards, "train", plain, needs=frozenset({needs}), skipped=skipped, cache=cache_of(config.machine)
-    )
+    shards = config.shards or Workspace(config.work).shards
+    return Stream(shards, "train", plain, needs=frozenset({needs}), skipped=skipped, cache=config.cache)
 
 
 def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> ReportTask:

@@ -21,10 +21,9 @@ from torch import nn
 from xraytk import distributed
 from xraytk.config import resolve, to_dict
 from xraytk.data import pictures
-from xraytk.data.cache import cache_of
+from xraytk.data.cache import CacheConfig
 from xraytk.data.selection import fingerprint, read_selection
 from xraytk.data.skipped import SkipList
-from xraytk.data.store import place_of
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
@@ -74,6 +73,7 @@ class PretrainConfig:
         keep_last: Checkpoints that stay.
         log_every: Updates between lines of the log.
         figure_every: Updates between pictures; 0 for the end only.
+        cache: How shards at a URL are copied to a local disk.
         machine: Devices and processes.
 
     Source:
@@ -101,6 +101,7 @@ class PretrainConfig:
     keep_last: int = 2
     log_every: int = 10
     figure_every: int = 1000
+    cache: CacheConfig = field(default_factory=CacheConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     def __post_init__(self) -> None:
@@ -207,7 +208,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     """Body of the verb on one process."""
     learner = make_objective(config)
     needs = cast(Learner, learner).needs
-    shards = place_of(config.shards or Workspace(config.work).shards)
+    shards = config.shards or Workspace(config.work).shards
     only = None if config.select is None else read_selection(config.select)
     skipped = SkipList(config.folder / SKIPPED)
     stream = Stream(
@@ -219,7 +220,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         device=launch.device_of(config.machine),
         skipped=skipped,
         only=only,
-        cache=cache_of(config.machine),
+        cache=config.cache,
         progress=progress,
     )
     plan = config.plan(stream.count)
@@ -230,6 +231,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
             stack.enter_context(folder_lock(config.folder))
         state = {**to_dict(config), INPUTS: _inputs(config, stream, only)}
         resume_from = prepare(config.folder, state, config.resume)
+        resumed = int(read_state(resume_from)["step"]) if resume_from else 0  # pruned later
         if resume_from is None:
             _start(config, learner, stream, plan, progress)
         else:
@@ -256,7 +258,6 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
             resume_from=resume_from,
             figures=_Painter(_samples(shards, config, needs), config.folder, config.seed),
         )
-        resumed = int(read_state(resume_from)["step"]) if resume_from else 0
         return _finish(config, done, resumed, stream.count, _settled(skipped))
 
 
@@ -309,9 +310,7 @@ def _samples(shards: str | Path, config: PretrainConfig, needs: frozenset[str]) 
     """The first images of the validation split, or of the training split, as they are."""
     for split in ("val", "train"):
         with contextlib.suppress(DataError):
-            stream = Stream(
-                shards, split, config.data, needs=needs | {"image", "lung"}, cache=cache_of(config.machine)
-            )
+            stream = Stream(shards, split, config.data, needs=needs | {"image", "lung"}, cache=config.cache)
             if (batch := next(stream.once(batch=SHOWN), None)) is not None:
                 return batch
     raise DataError(f"{shards} holds no image to draw")

@@ -238,7 +238,7 @@ def test_close_ends_what_is_under_way(make: Any, web: Web, tmp_path: Path) -> No
 
 
 def test_a_cache_smaller_than_a_shard_is_refused_with_the_number_needed(make: Any) -> None:
-    with pytest.raises(UsageError, match=r"Set machine.cache_gb to 0.0006 or more"):
+    with pytest.raises(UsageError, match=r"Set cache.gb to 0.0006 or more"):
         make(0.9)
 
 
@@ -255,8 +255,8 @@ def test_a_cache_smaller_than_what_is_wanted_is_noted_once(web: Web, tmp_path: P
         store.want([0, 1, 2])
     store.close()
     assert len(said) == 2
-    assert "windows of at most 1 shards (data.window), or set machine.cache_gb to 0.0018" in said[0]
-    assert "Set machine.cache_gb to 0.0009 or more" in said[1]
+    assert "windows of at most 1 shards (data.window), or set cache.gb to 0.0018" in said[0]
+    assert "Set cache.gb to 0.0009 or more" in said[1]
 
 
 def test_a_copy_of_another_size_is_not_used(make: Any, web: Web, tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from xraytk.errors import MachineError, UsageError
 from xraytk.files import explain_os_errors
@@ -77,23 +76,6 @@ class CacheConfig:
     def bytes(self) -> int:
         """The bound, in bytes."""
         return int(self.gb * 1e9)
-
-
-class Bounds(Protocol):
-    """What a verb's machine settings say of the cache."""
-
-    @property
-    def cache(self) -> Path | None:
-        """Its folder."""
-
-    @property
-    def cache_gb(self) -> float:
-        """Its bound, in 1e9 bytes."""
-
-
-def cache_of(machine: Bounds) -> CacheConfig:
-    """How a verb's machine settings copy remote shards."""
-    return CacheConfig(folder=machine.cache, gb=machine.cache_gb)
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,7 +282,7 @@ class CachedStore:
                 f"the cache may hold {self.capacity / 1e9:.3g} GB, and the largest shard has "
                 f"{largest / 1e9:.3g} GB",
                 "wanted room for two shards at least",
-                f"Set machine.cache_gb to {2 * largest / 1e9:.3g} or more.",
+                f"Set cache.gb to {2 * largest / 1e9:.3g} or more.",
             )
 
     def _say_if_short(self, total: int) -> None:
@@ -291,7 +291,7 @@ class CachedStore:
             self._progress.note(
                 f"the cache may hold {self.capacity / 1e9:.3g} GB of {total / 1e9:.3g} GB of shards: read "
                 f"windows of at most {max(1, int(self.capacity / mean / 2))} shards (data.window), or set "
-                f"machine.cache_gb to {total / 1e9:.3g}"
+                f"cache.gb to {total / 1e9:.3g}"
             )
 
     def _warn(self, wanted: int) -> None:
@@ -299,7 +299,7 @@ class CachedStore:
             self._warned = True
             self._progress.note(
                 f"the cache may hold {self.capacity / 1e9:.3g} GB, and {wanted / 1e9:.3g} GB of shards are "
-                f"wanted at a time: they will be fetched again and again. Set machine.cache_gb to "
+                f"wanted at a time: they will be fetched again and again. Set cache.gb to "
                 f"{wanted / 1e9:.3g} or more, or a smaller window."
             )
 

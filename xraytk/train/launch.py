@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, cast
 
 import torch
@@ -46,8 +45,6 @@ class MachineConfig:
         precision: "auto" is bf16 autocast on CUDA and fp32 on CPU.
         compile: Compile the model with torch.compile.
         micro_batch: Images of one forward pass; 0 chooses.
-        cache: Folder for copies of shards at a URL; see `data.cache.default_folder`.
-        cache_gb: Most that they may take, in 1e9 bytes.
     """
 
     gpus: int = 1
@@ -56,8 +53,6 @@ class MachineConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     micro_batch: int = 0
-    cache: Path | None = None
-    cache_gb: float = 100.0
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -68,8 +63,6 @@ class MachineConfig:
         for name, least in (("gpus", 1), ("workers", 0), ("micro_batch", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"machine.{name} is {getattr(self, name)}", f"wanted at least {least}")
-        if self.cache_gb <= 0:
-            raise UsageError(f"machine.cache_gb is {self.cache_gb}", "wanted more than 0")
 
 
 def launch(

@@ -17,7 +17,7 @@ from xraytk.train.checkpoint import latest, read_state, refuse_newer
 NO_IDENTITY = frozenset(
     {"machine", "work", "out", "name", "resume", "save_every", "keep_last", "log_every", "figure_every"}
     | {"shards", "select", "init"}  # paths; `INPUTS` holds what they lead to
-    | {"data.skip_bad"}  # a run that met a broken sample may go on with it
+    | {"cache", "data.skip_bad"}  # a run that met a broken sample may go on with it
 )
 """Keys that are not the run's identity: it goes on when they differ."""
 
