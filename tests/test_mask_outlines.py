@@ -62,9 +62,7 @@ def test_an_export_reads_the_masks_folder_that_it_is_told(work: Path, tmp_path: 
     assert (done.exported.written, done.out) == (1, tmp_path / "elsewhere" / "export-png")
     mask.run(MaskConfig(work=work, overlays=0))
     with pytest.raises(UsageError, match="over"):
-        mask.run(
-            MaskConfig(work=work, export="table", masks=tmp_path / "elsewhere", out=work / "masks")
-        )
+        mask.run(MaskConfig(work=work, export="table", masks=tmp_path / "elsewhere", out=work / "masks"))
     with pytest.raises(UsageError, match="--out"):
         MaskConfig(work=work, masks=tmp_path / "elsewhere")
 
