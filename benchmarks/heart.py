@@ -9,7 +9,7 @@ decoder and a head of one channel trained on four fifths of the patients and sco
 five folds, several seeds. Beside it the mean heart of the training patients, laid into the box of
 our lungs, and the mean ratio for everybody. "ratio" is the width of the heart over that of the
 thorax between our lungs' outer borders; its errors are against a person's heart and lungs. All is
-thrown away at the end. One thread; about 40 s a fold with 120 steps.
+thrown away at the end. One thread; about 0.4 s of processor time a step.
 """
 
 from __future__ import annotations
@@ -216,10 +216,10 @@ def measure(some: list[Case], steps: int, seeds: int, folds: int) -> list[dict[s
 def summary(each: list[dict[str, float]]) -> dict[str, Any]:
     """Means over images."""
     dice, error = (np.array([one[key] for one in each]) for key in ("dice", "error"))
+    overlap = {"dice": round(float(dice.mean()), 4), "p05": round(float(np.percentile(dice, 5)), 4)}
     return {
         "images": len(each),
-        "dice": round(float(dice.mean()), 4),
-        "p05": round(float(np.percentile(dice, 5)), 4),
+        **(overlap if np.isfinite(dice).all() else {}),
         "mean_error": round(float(error.mean()), 4),
         "mean_absolute": round(float(abs(error).mean()), 4),
         "p95_absolute": round(float(np.percentile(abs(error), 95)), 4),
@@ -232,7 +232,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one seed, one fold, 20 steps")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--data", type=Path, default=DATA, help="folder that holds seg_lr_heart")
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     folder = args.data / "seg_lr_heart"
