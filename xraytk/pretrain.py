@@ -312,7 +312,7 @@ def reconstruction_sheet(samples: Batch, made: Any, learner: Any) -> np.ndarray[
 
     Args:
         samples: The images.
-        made: A `objectives.mae.Reconstruction`.
+        made: A `objectives.painting.Reconstruction`.
         learner: Has ``encoder.config`` and ``config.norm_pix``.
 
     Returns:
