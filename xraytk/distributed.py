@@ -95,7 +95,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     Source:
         OpenCLIP's gather_with_grad; torch's own is deprecated.
     """
-    return cast(Tensor, _GatherRows.apply(rows)) if active() else rows  # type: ignore[no-untyped-call]
+    return cast(Tensor, _GatherRows.apply(rows)) if active() else rows
 
 
 class _GatherRows(torch.autograd.Function):

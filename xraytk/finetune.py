@@ -20,6 +20,7 @@ import torch
 
 from xraytk import distributed
 from xraytk.config import build, read_toml, to_dict
+from xraytk.data.reports import reports_of
 from xraytk.data.shards import ShardIndex
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
@@ -354,13 +355,9 @@ def _learner(config: FinetuneConfig, progress: Progress) -> Task:
 def _report_task(config: FinetuneConfig, progress: Progress) -> ReportTask:
     """Collect the vocabulary of the training reports, and build the task."""
     shards = config.shards or Workspace(config.work).shards
-    stream = Stream(shards, "train", StreamConfig(image_px=1), needs=frozenset({"reports"}))
-    texts: dict[str, list[str]] = {lang: [] for lang in config.langs}
-    for batch in stream.once(batch=1024):
-        for lang in config.langs:
-            texts[lang] += [text for text in batch.reports[lang] if text.strip()]
+    texts, count = reports_of(shards, "train", config.langs)
     for lang, found in texts.items():
-        progress.note(f"{len(found):,} of {stream.count:,} training images have a report in {lang}")
+        progress.note(f"{len(found):,} of {count:,} training images have a report in {lang}")
     vocabulary = Vocabulary.build(texts, config.decoder.min_count)
     langs = [lang for lang in config.langs if texts[lang]]
     return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")

@@ -16,7 +16,7 @@ from xraytk.config import build
 from xraytk.errors import UsageError
 from xraytk.models.vit import Vit, VitConfig
 from xraytk.objectives.masking import Policy
-from xraytk.objectives.painting import Painter, PaintConfig, Reconstruction
+from xraytk.objectives.painting import PaintConfig, Painter, Reconstruction
 from xraytk.records import Batch, Loss
 
 
