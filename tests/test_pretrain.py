@@ -198,8 +198,8 @@ def test_what_does_not_go_together_is_said(shards: Path, tmp_path: Path) -> None
         pretrain.run(config(shards, tmp_path, machine=MachineConfig(device="cpu", micro_batch=3)))
     with pytest.raises(UsageError, match=r"data\.image_px is 1280 and vit\.image_px 64"):
         config(shards, tmp_path, data=StreamConfig())
-    with pytest.raises(UsageError, match="no objective 'clip'"):
-        make_objective(config(shards, tmp_path, objective="clip"))
+    with pytest.raises(UsageError, match="no objective 'clipp'"):
+        make_objective(config(shards, tmp_path, objective="clipp"))
     with pytest.raises(DataError):
         pretrain.run(config(tmp_path / "none", tmp_path))
     assert not (tmp_path / "config.toml").exists()
