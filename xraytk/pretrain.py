@@ -109,6 +109,7 @@ class PretrainConfig:
         """
         pixels = self.options.get("pixels", {})
         enlarge = pixels.get("enlarge", 1) if isinstance(pixels, dict) else 1
+        enlarge = enlarge if isinstance(enlarge, int) else 1  # the objective says what is wrong with it
         if self.data.image_px != self.vit.image_px * enlarge:
             times = f"{enlarge} times the second (options.pixels.enlarge)"
             raise UsageError(

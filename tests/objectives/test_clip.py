@@ -90,13 +90,10 @@ def test_padding_changes_nothing() -> None:
 
 @pytest.mark.parametrize("loss", ["infonce", "siglip"])
 def test_sixteen_phantoms_are_told_apart(loss: str) -> None:
-    made = make("clip", loss=loss, text={"width": 64})
+    made = make("clip", loss=loss, text={"width": 64}, width=32)
     batch = still(phantoms())
-    first, last = overfit(made, batch, 100)
-    assert last < 0.3 * first
-    if loss == "siglip":  # ten below zero and ten times is a slow start
-        assert made(batch, rng()).parts["found"].item() > 0.4
-        return
+    first, last = overfit(made, batch, 100 if loss == "infonce" else 200, lr=2e-3)
+    assert last < 0.1 * first
     assert made(batch, rng()).parts["found"].item() == 1
     images, texts = made.embed_image(batch), made.embed_text(batch.reports["en"])
     assert torch.equal((images @ texts.T).argmax(1), torch.arange(16))
