@@ -204,7 +204,7 @@ def test_init_takes_the_encoder_of_another_run(shards: Path, tmp_path: Path) -> 
     pretrain.run(config(shards, tmp_path / "b", steps=1, seed=5, init=tmp_path / "a", optim=tiny_step))
     one, two = (load_file(tmp_path / n / "step-00000001" / "model.safetensors") for n in ("a", "b"))
     torch.testing.assert_close(one["encoder.project.weight"], two["encoder.project.weight"])
-    assert not torch.allclose(one["paint.weight"], two["paint.weight"])
+    assert not torch.allclose(one["painter.decoder.paint.weight"], two["painter.decoder.paint.weight"])
     wide = VitConfig(image_px=64, patch_px=8, width=32, depth=2, heads=2)
     with pytest.raises(DataError, match=r"wanted \(1, 1, 32\)"):
         pretrain.run(config(shards, tmp_path / "c", steps=1, vit=wide, init=tmp_path / "a"))
@@ -217,8 +217,8 @@ def test_what_does_not_go_together_is_said(shards: Path, tmp_path: Path) -> None
         pretrain.run(config(shards, tmp_path, machine=MachineConfig(device="cpu", micro_batch=3)))
     with pytest.raises(UsageError, match=r"data\.image_px is 1280 and vit\.image_px 64"):
         config(shards, tmp_path, data=StreamConfig())
-    with pytest.raises(UsageError, match="no objective 'clip'"):
-        make_objective(config(shards, tmp_path, objective="clip"))
+    with pytest.raises(UsageError, match="no objective 'clipp'"):
+        make_objective(config(shards, tmp_path, objective="clipp"))
     with pytest.raises(DataError):
         pretrain.run(config(tmp_path / "none", tmp_path))
     assert not (tmp_path / "config.toml").exists()
@@ -235,7 +235,7 @@ def test_weights_depend_on_the_seed_alone(shards: Path, tmp_path: Path) -> None:
     second = make_objective(config(shards, tmp_path)).state_dict()
     other = make_objective(config(shards, tmp_path, seed=1)).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(first["paint.weight"], other["paint.weight"])
+    assert not torch.equal(first["painter.decoder.paint.weight"], other["painter.decoder.paint.weight"])
 
 
 def test_the_paper_preset_is_the_paper() -> None:

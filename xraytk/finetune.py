@@ -21,6 +21,7 @@ import torch
 from xraytk import distributed
 from xraytk.config import build, read_toml, to_dict
 from xraytk.data.cache import CacheConfig
+from xraytk.data.reports import reports_of
 from xraytk.data.skipped import SkipList
 from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
@@ -377,10 +378,7 @@ def _texts(config: FinetuneConfig, needs: str, skipped: SkipList) -> Stream:
 def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> ReportTask:
     """Collect the vocabulary of the training reports, and build the task."""
     stream = _texts(config, "reports", skipped)
-    texts: dict[str, list[str]] = {lang: [] for lang in config.langs}
-    for batch in stream.once(batch=1024):
-        for lang in config.langs:
-            texts[lang] += [text for text in batch.reports[lang] if text.strip()]
+    texts = reports_of(stream, config.langs)
     for lang, found in texts.items():
         progress.note(f"{len(found):,} of {stream.count:,} training images have a report in {lang}")
     vocabulary = Vocabulary.build(texts, config.decoder.min_count)

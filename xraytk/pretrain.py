@@ -7,10 +7,11 @@ described in the README under "run folder".
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,18 +23,21 @@ from xraytk import distributed
 from xraytk.config import resolve, to_dict
 from xraytk.data import pictures
 from xraytk.data.cache import CacheConfig
+from xraytk.data.reports import reports_of
 from xraytk.data.selection import fingerprint, read_selection
 from xraytk.data.skipped import SkipList
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
+from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
 from xraytk.models.weights import find_weights, load_encoder
 from xraytk.objectives import OBJECTIVES
+from xraytk.objectives.pairs import together_micro_batch
 from xraytk.progress import Progress
 from xraytk.records import Batch, Learner, as_plain
 from xraytk.train import launch
-from xraytk.train.checkpoint import read_state
+from xraytk.train.checkpoint import latest, read_state
 from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_kind
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_all
@@ -63,7 +67,8 @@ class PretrainConfig:
         objective: A row of `objectives.OBJECTIVES`, or "package.module:Class".
         options: The objective's own options.
         vit: Shape of the encoder.
-        data: How images become squares; ``image_px`` must be that of ``vit``.
+        data: How images become squares; ``image_px`` must be that of ``vit``, or as many times
+            that as ``options.pixels.enlarge`` says.
         optim: Optimizer and schedule.
         batch: Images of one update, over all processes.
         epochs: How often every image is seen, when ``steps`` is 0.
@@ -110,11 +115,15 @@ class PretrainConfig:
         Raises:
             UsageError: If a value is out of range, or two contradict each other.
         """
-        if self.data.image_px != self.vit.image_px:
+        pixels = self.options.get("pixels", {})
+        enlarge = pixels.get("enlarge", 1) if isinstance(pixels, dict) else 1
+        enlarge = enlarge if isinstance(enlarge, int) else 1  # the objective says what is wrong with it
+        if self.data.image_px != self.vit.image_px * enlarge:
+            times = f"{enlarge} times the second (options.pixels.enlarge)"
             raise UsageError(
                 f"data.image_px is {self.data.image_px} and vit.image_px {self.vit.image_px}",
-                "wanted the same number in both",
-                f"Set data.image_px={self.vit.image_px}.",
+                "wanted the same number in both" if enlarge == 1 else f"wanted {times}",
+                f"Set data.image_px={self.vit.image_px * enlarge}.",
             )
         check_length(self.steps, self.epochs)
         check_name(self.name)
@@ -199,37 +208,63 @@ def make_objective(config: PretrainConfig) -> nn.Module:
     kind = resolve(OBJECTIVES.get(config.objective, config.objective))
     if not hasattr(kind, "build"):
         raise UsageError(f"{config.objective} is no objective", "wanted a class with build(vit, options)")
+    given = {}
+    if "vocabulary" in inspect.signature(kind.build).parameters:
+        given["vocabulary"] = lambda langs, least: _vocabulary(config, langs, least)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return cast(nn.Module, kind.build(config.vit, config.options))
+        return cast(nn.Module, kind.build(config.vit, config.options, **given))
+
+
+def _vocabulary(config: PretrainConfig, langs: Sequence[str], min_count: int) -> Vocabulary:
+    """The words of the training reports, read by the first process once, and kept with the run."""
+    path, made = config.folder / "tokenizer.json", None
+    if distributed.is_main():
+        if latest(config.folder) is None or not path.is_file():
+            Vocabulary.build(reports_of(_texts(config), langs), min_count).save(path)
+        made = Vocabulary.load(path)
+    return cast(Vocabulary, distributed.gather(made)[0])
+
+
+def _texts(config: PretrainConfig) -> Stream:
+    """The images that are trained on, without their pixels."""
+    return Stream(
+        config.shards or Workspace(config.work).shards,
+        "train",
+        StreamConfig(image_px=1, skip_bad=config.data.skip_bad),
+        needs=frozenset({"reports"}),
+        only=None if config.select is None else read_selection(config.select),
+        cache=config.cache,
+    )
 
 
 def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     """Body of the verb on one process."""
-    learner = make_objective(config)
-    needs = cast(Learner, learner).needs
-    shards = config.shards or Workspace(config.work).shards
-    only = None if config.select is None else read_selection(config.select)
-    skipped = SkipList(config.folder / SKIPPED)
-    stream = Stream(
-        shards,
-        "train",
-        config.data,
-        seed=config.seed,
-        needs=needs,
-        device=launch.device_of(config.machine),
-        skipped=skipped,
-        only=only,
-        cache=config.cache,
-        progress=progress,
-    )
-    plan = config.plan(stream.count)
-    check_batch(config.batch, stream.count)
-    micro_batch = micro_batch_of(config.batch, config.machine)
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
-        state = {**to_dict(config), INPUTS: _inputs(config, stream, only)}
+        learner = make_objective(config)
+        needs = cast(Learner, learner).needs
+        shards = config.shards or Workspace(config.work).shards
+        only = None if config.select is None else read_selection(config.select)
+        skipped = SkipList(config.folder / SKIPPED)
+        stream = Stream(
+            shards,
+            "train",
+            config.data,
+            seed=config.seed,
+            needs=needs,
+            device=launch.device_of(config.machine),
+            skipped=skipped,
+            only=only,
+            cache=config.cache,
+            progress=progress,
+        )
+        check_batch(config.batch, stream.count)
+        state = {**to_dict(config), INPUTS: _inputs(config, stream, only, learner)}
+        config = _uncut(config, learner)
+        plan = config.plan(stream.count)
+        micro_batch = micro_batch_of(config.batch, config.machine)
         resume_from = prepare(config.folder, state, config.resume)
         resumed = int(read_state(resume_from)["step"]) if resume_from else 0  # pruned later
         if resume_from is None:
@@ -261,13 +296,28 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         return _finish(config, done, resumed, stream.count, _settled(skipped))
 
 
-def _inputs(config: PretrainConfig, stream: Stream, only: frozenset[str] | None) -> dict[str, str]:
+def _inputs(
+    config: PretrainConfig, stream: Stream, only: frozenset[str] | None, learner: nn.Module
+) -> dict[str, str]:
     made_of = {"shards": stream.fingerprint}
     if only is not None:
         made_of["select"] = fingerprint(only)
     if config.init is not None:
         made_of["init"] = sha256_of(find_weights(config.init))
+    words = getattr(getattr(learner, "text", None), "vocabulary", None)
+    if words is not None:
+        made_of["vocabulary"] = words.fingerprint
     return made_of
+
+
+def _uncut(config: PretrainConfig, learner: nn.Module) -> PretrainConfig:
+    """See to it that images that are compared with each other are in one micro-batch."""
+    together = getattr(learner, "together", None)
+    if together is None:
+        return config
+    asked = config.machine.micro_batch
+    size = together_micro_batch(together, config.batch, asked, distributed.world())
+    return replace(config, machine=replace(config.machine, micro_batch=size))
 
 
 def _start(
@@ -300,7 +350,7 @@ def _seconds_per_image(config: PretrainConfig, learner: nn.Module, stream: Strea
     """Time of one image, forward and backward, on the CPU."""
     batch = next(stream.training(batch=1, micro_batch=1))
     began = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), distributed.alone():
         learner(batch, seed_all(config.seed, 0, 0)).total.backward()
     learner.zero_grad(set_to_none=True)
     return time.perf_counter() - began
@@ -338,7 +388,7 @@ def reconstruction_sheet(samples: Batch, made: Any, learner: Any) -> np.ndarray[
 
     Args:
         samples: The images.
-        made: A `objectives.mae.Reconstruction`.
+        made: A `objectives.painting.Reconstruction`.
         learner: Has ``encoder.config`` and ``config.norm_pix``.
 
     Returns:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xraytk.errors import UsageError
+from xraytk.models.pixels import pixel_target
 from xraytk.models.vit import VitConfig, normalise, patchify
 from xraytk.objectives.mae import MaeConfig, MaeObjective
 from xraytk.records import Batch
@@ -52,8 +53,8 @@ def hidden_of(made: MaeObjective, some: Batch, seed: int = 0) -> Tensor:
 
 def paint_constant(made: MaeObjective, value: float) -> None:
     """Make the decoder predict one grey everywhere, whatever it sees."""
-    torch.nn.init.zeros_(made.paint.weight)
-    torch.nn.init.constant_(made.paint.bias, value)
+    torch.nn.init.zeros_(made.painter.decoder.paint.weight)
+    torch.nn.init.constant_(made.painter.decoder.paint.bias, value)
 
 
 def test_the_loss_of_a_toy_equals_the_hand_value() -> None:
@@ -71,9 +72,7 @@ def test_the_loss_of_a_toy_equals_the_hand_value() -> None:
 
 
 def test_norm_pix_divides_by_the_unbiased_deviation() -> None:
-    made = objective(norm_pix=True)
-    patch = torch.tensor([[0.0, 2.0]])
-    target, mean, deviation = made._target(patch)
+    target, mean, deviation = pixel_target(torch.tensor([[0.0, 2.0]]), norm_pix=True)
     assert (float(mean), float(deviation)) == pytest.approx((1.0, 2**0.5), rel=1e-5)
     assert target[0].tolist() == pytest.approx([-(2**-0.5), 2**-0.5], rel=1e-5)
 

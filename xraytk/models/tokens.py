@@ -5,6 +5,7 @@ No torch here: the metrics split text the same way as the models do.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections import Counter
@@ -170,6 +171,11 @@ class Vocabulary:
         """Write the vocabulary as JSON."""
         tree = {"format": FORMAT, "splitting": SPLITTING, "ends": self.ends, "cased": self.cased}
         write_json(path, {**tree, "tokens": self.tokens})
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the tokens in their order."""
+        return hashlib.sha256("\n".join(self.tokens).encode()).hexdigest()
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:

@@ -1,0 +1,141 @@
+"""Batches of phantoms with their reports, and small objectives, for the tests beside this file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from xraytk.config import resolve
+from xraytk.data.synthetic import make_phantom
+from xraytk.models.text_encoder import Codes
+from xraytk.models.tokens import Vocabulary
+from xraytk.models.vit import VitConfig
+from xraytk.objectives import OBJECTIVES
+from xraytk.records import Batch
+
+SIDE = 32
+VIT = VitConfig(image_px=SIDE, patch_px=8, width=32, depth=1, heads=2)
+TEXT = {"width": 32, "depth": 1, "heads": 2, "max_tokens": 24, "min_count": 1, "dropout": 0.0}
+PIXELS = {"width": 32, "depth": 1, "heads": 2}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "mae": {"mask": "random", "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+    "clip": {"text": TEXT, "width": 16},
+    "maco": {"text": TEXT, "pixels": PIXELS},
+    "mrm": {"text": TEXT, "pixels": PIXELS},
+    "m3ae": {"text": TEXT, "pixels": PIXELS, "width": 32, "depth": 2, "heads": 2, "paint_after": 1},
+}
+
+
+@lru_cache(maxsize=2)
+def phantoms(count: int = 16, side: int = SIDE) -> Batch:
+    """Phantoms of which no two have the same report."""
+    images, reports, seed = [], {"en": [], "zh": []}, 0
+    while len(images) < count:
+        phantom = make_phantom(seed, size_px=64)
+        seed += 1
+        if any(phantom.reports[lang] in reports[lang] for lang in reports):
+            continue
+        grey = cv2.resize(np.asarray(phantom.pixels, np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        images.append(torch.from_numpy(np.rint(grey * 255).astype(np.uint8)))
+        for lang, texts in reports.items():
+            texts.append(phantom.reports[lang])
+    names = [f"{i:016x}" for i in range(count)]
+    return Batch(
+        image=torch.stack(images)[:, None],
+        valid=torch.ones(count, side, side, dtype=torch.bool),
+        lung=torch.zeros(count, side, side, dtype=torch.bool),
+        has_contour=torch.zeros(count, dtype=torch.bool),
+        labels=torch.zeros(count, 0),
+        reports=reports,
+        image_id=names,
+        patient_hash=names,
+        view=["PA"] * count,
+    )
+
+
+def take(batch: Batch, rows: Sequence[int]) -> Batch:
+    """Some rows of a batch."""
+    changes: dict[str, Any] = {
+        name: getattr(batch, name)[list(rows)] for name in ("image", "valid", "lung", "has_contour", "labels")
+    }
+    for name in ("image_id", "patient_hash", "view"):
+        changes[name] = [getattr(batch, name)[i] for i in rows]
+    changes["reports"] = {lang: [texts[i] for i in rows] for lang, texts in batch.reports.items()}
+    return dataclasses.replace(batch, **changes)
+
+
+def without_reports(batch: Batch, rows: Sequence[int]) -> Batch:
+    """The same batch, some of whose images have no report."""
+    reports = {
+        lang: ["" if i in rows else text for i, text in enumerate(texts)]
+        for lang, texts in batch.reports.items()
+    }
+    return dataclasses.replace(batch, reports=reports)
+
+
+def words_of(batch: Batch) -> Any:
+    """The vocabulary of a batch, as objectives ask for it."""
+
+    def source(langs: Sequence[str], min_count: int) -> Vocabulary:
+        return Vocabulary.build({lang: batch.reports[lang] for lang in langs}, min_count)
+
+    return source
+
+
+def make(name: str, vit: VitConfig = VIT, seed: int = 0, **options: Any) -> Any:
+    """A small objective over the words of `phantoms`."""
+    torch.manual_seed(seed)
+    kind = resolve(OBJECTIVES[name])
+    merged = OPTIONS[name] | {
+        key: OPTIONS[name].get(key, {}) | value if isinstance(value, dict) else value
+        for key, value in options.items()
+    }
+    return kind.build(vit, merged) if name == "mae" else kind.build(vit, merged, words_of(phantoms()))
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def overfit(made: Any, batch: Batch, steps: int, lr: float = 3e-3) -> tuple[float, float]:
+    """First and last total after training on one batch with the same draws."""
+    optimizer = torch.optim.AdamW(made.parameters(), lr=lr)
+    first = last = 0.0
+    for step in range(steps):
+        loss = made(batch, rng()).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        first = first if step else loss.item()
+        last = loss.item()
+    return first, last
+
+
+def join(one: Any, two: Any, shift: int) -> Any:
+    """The draws of two half batches as those of the whole one.
+
+    Args:
+        one: Draws of the first half.
+        two: Draws of the second.
+        shift: Images of the first half, added to what points at images.
+    """
+    if isinstance(one, torch.Tensor):
+        longest = max(one.shape[1], two.shape[1]) if one.ndim == 2 else 0
+        parts = [
+            torch.nn.functional.pad(part, (0, longest - part.shape[1])) if part.ndim == 2 else part
+            for part in (one, two)
+        ]
+        return torch.cat(parts)
+    made = {}
+    for f in dataclasses.fields(one):
+        a, b = getattr(one, f.name), getattr(two, f.name)
+        made[f.name] = join(a, b + shift if f.name == "partner" else b, shift)
+    if isinstance(one, Codes):  # padding points at no word
+        made["words"] = made["words"].masked_fill(~made["real"], -1)
+    return type(one)(**made)

@@ -1,0 +1,80 @@
+"""The pixel decoder: from the tokens of the visible patches to the pixels of the hidden ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from xraytk.models.vit import attention_mask, initialise, make_blocks, sincos_positions
+
+
+class PixelDecoder(nn.Module):
+    """Light transformer over all places of the grid; it paints those that were hidden.
+
+    Args:
+        width_in: Width of the tokens it is given.
+        grid: Patches along a side.
+        values: Numbers of one painted patch, P.
+        width: Width of its own tokens; a multiple of 4 and of ``heads``.
+        depth: Blocks.
+        heads: Attention heads.
+
+    Source:
+        MAE (He et al. 2022), section 3.
+    """
+
+    positions: Tensor  # (1 + N, width)
+
+    def __init__(self, width_in: int, grid: int, values: int, *, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.narrow = nn.Linear(width_in, width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.blocks = make_blocks(width, depth, heads)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.paint = nn.Linear(width, values)
+        self.register_buffer("positions", sincos_positions(grid, grid, width), persistent=False)
+        self.apply(initialise)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tensor, keep_ids: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
+        """Paint the hidden patches.
+
+        Args:
+            tokens: (B, 1 + K, D) of the class token and the visible patches.
+            keep_ids: (B, K) int64, where these lie.
+            hidden: (B, N) bool, the patches to paint.
+            valid: (B, N) bool, False where a patch is padding, which no token attends to.
+
+        Returns:
+            (M, P), the M hidden patches image by image.
+        """
+        seen = self.narrow(tokens)  # (B, 1 + K, D)
+        b, n = hidden.shape
+        blank = self.mask_token.to(seen.dtype).expand(b, n, -1)
+        spots = keep_ids[:, :, None].expand(-1, -1, seen.shape[2])
+        laid = torch.cat([seen[:, :1], blank.scatter(1, spots, seen[:, 1:])], 1) + self.positions
+        mask = None if bool(valid.all()) else attention_mask(valid.to(laid.device))
+        for block in self.blocks:
+            laid = block(laid, attn_mask=mask)
+        painted: Tensor = self.paint(self.norm(laid[:, 1:][hidden.to(laid.device)]))
+        return painted
+
+
+def pixel_target(patches: Tensor, norm_pix: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """What to predict for patches.
+
+    Args:
+        patches: (M, P) float.
+        norm_pix: Take each patch's mean off and divide by its (unbiased) deviation.
+
+    Returns:
+        (M, P) target, and the (M, 1) mean and deviation that were taken off; 0 and 1 without.
+
+    Source:
+        MAE (He et al. 2022), section 4.1.
+    """
+    if not norm_pix:
+        return patches, patches.new_zeros(len(patches), 1), patches.new_ones(len(patches), 1)
+    mean = patches.mean(-1, keepdim=True)
+    deviation = (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    return (patches - mean) / deviation, mean, deviation

@@ -1,0 +1,209 @@
+"""Hide patches, look at the others, paint what was hidden: the image side of every objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xraytk.errors import UsageError
+from xraytk.models.pixels import PixelDecoder, pixel_target
+from xraytk.models.vit import (
+    VitConfig,
+    normalise,
+    patchify,
+    share_per_patch,
+    unpatchify,
+    valid_patches,
+)
+from xraytk.objectives.masking import INSIDE_FROM, Policy, draw, hidden_patches, share_map
+from xraytk.records import Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaintConfig:
+    """What is hidden, what is painted, and by how large a decoder.
+
+    Args:
+        mask: How the visible patches are chosen; see `masking.share_map`.
+        inside: Ratio hidden inside the lungs.
+        outside: Ratio hidden outside; with the policy "random" the one that counts.
+        norm_pix: Predict each patch with its mean taken off and its deviation made 1.
+        enlarge: How many times finer than the encoder's input the painted patches are (super
+            resolution): ``data.image_px`` is ``vit.image_px`` times this.
+        width: Width of a decoder token; a multiple of 4 and of ``heads``.
+        depth: Blocks of the decoder.
+        heads: Attention heads of the decoder.
+    """
+
+    mask: Policy = "random"
+    inside: float = 0.75
+    outside: float = 0.75
+    norm_pix: bool = True
+    enlarge: int = 1
+    width: int = 512
+    depth: int = 8
+    heads: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        if not 0 <= self.outside <= self.inside < 1:
+            raise UsageError(
+                f"inside is {self.inside} and outside {self.outside}", "wanted 0 <= outside <= inside < 1"
+            )
+        for name in ("enlarge", "width", "depth", "heads"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", "wanted at least 1")
+        if self.width % self.heads or self.width % 4:
+            raise UsageError(
+                f"the decoder's width is {self.width}",
+                f"wanted a multiple of 4 and of its heads ({self.heads})",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which patches are seen; all on the CPU but ``keep_ids``, which lie where the image lies.
+
+    Args:
+        keep_ids: (B, K) int64, rising.
+        hidden: (B, N) bool.
+        valid: (B, N) bool, False where a patch is padding.
+        share: (B, N) float, share inside the lungs.
+    """
+
+    keep_ids: Tensor
+    hidden: Tensor
+    valid: Tensor
+    share: Tensor
+
+    def visible(self) -> Tensor:
+        """(B, N) bool, True where a patch is seen; on the device of ``keep_ids``."""
+        blank = torch.zeros(self.hidden.shape, dtype=torch.bool, device=self.keep_ids.device)
+        return blank.scatter(1, self.keep_ids, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """Pictures of what the model sees and paints, all uint8.
+
+    Args:
+        original: (B, H, W).
+        masked: (B, H, W), hidden patches grey.
+        painted: (B, H, W), hidden patches as predicted, visible ones pasted.
+        hidden: (B, N) bool.
+    """
+
+    original: Tensor
+    masked: Tensor
+    painted: Tensor
+    hidden: Tensor
+
+
+class Painter(nn.Module):
+    """Chooses patches, and scores and shows what is painted over the hidden ones.
+
+    Args:
+        vit: Shape of the encoder.
+        config: What is hidden and painted.
+        width_in: Width of the tokens to paint from; the encoder's by default.
+    """
+
+    def __init__(self, vit: VitConfig, config: PaintConfig, width_in: int = 0) -> None:
+        super().__init__()
+        self.vit, self.config = vit, config
+        self.fine_px = vit.patch_px * config.enlarge
+        self.decoder = PixelDecoder(
+            width_in or vit.width,
+            vit.grid,
+            self.fine_px**2 * vit.channels,
+            width=config.width,
+            depth=config.depth,
+            heads=config.heads,
+        )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Fields of a batch that the choice wants."""
+        lungs = frozenset({"lung", "has_contour"}) if self.config.mask == "contour" else frozenset[str]()
+        return frozenset({"image", "valid"}) | lungs
+
+    def fine(self, batch: Batch) -> Tensor:
+        """Patches as they are to be painted, (B, N, P)."""
+        return patchify(normalise(batch.image, self.vit.channels), self.fine_px)
+
+    def coarse(self, batch: Batch, fine: Tensor) -> Tensor:
+        """Patches as the encoder sees them, (B, N, P'): ``fine`` itself unless it is enlarged."""
+        if self.config.enlarge == 1:
+            return fine
+        image = normalise(batch.image, self.vit.channels)
+        side = self.vit.image_px
+        small = F.interpolate(image, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+        return patchify(small, self.vit.patch_px)
+
+    def valid(self, batch: Batch) -> Tensor:
+        """(B, N) bool, False where a patch is padding; an image that is all padding is all image."""
+        valid = valid_patches(batch.valid, self.fine_px)
+        return valid | ~valid.any(1, keepdim=True)
+
+    def choose(self, batch: Batch, rng: torch.Generator) -> Choice:
+        """Draw the patches that are seen."""
+        share = share_per_patch(batch.lung, self.fine_px).cpu()
+        valid = self.valid(batch).cpu()
+        where = share_map(self.config.mask, share, batch.has_contour.cpu())
+        keep_ids = draw(where, valid, self.config.inside, self.config.outside, rng)
+        return Choice(keep_ids.to(batch.image.device), hidden_patches(keep_ids, valid), valid, share)
+
+    def forward(self, tokens: Tensor, fine: Tensor, choice: Choice) -> tuple[Tensor, dict[str, Tensor]]:
+        """Squared error over the hidden patches.
+
+        The error of a hidden patch is its mean over pixels; an image's loss the mean over its
+        hidden patches; the total the mean over images. When all images have as many patches this
+        is the paper's mean over all hidden patches, and it does not depend on how a batch is cut
+        into micro-batches.
+
+        Args:
+            tokens: (B, 1 + K, D) of the visible patches.
+            fine: (B, N, P), from `fine`.
+            choice: From `choose`.
+
+        Returns:
+            The loss; its parts ``inside`` (error inside the lungs; that of all when there are
+            none) and ``hidden`` (share of the patches that was hidden).
+        """
+        hidden = choice.hidden
+        predicted = self.decoder(tokens, choice.keep_ids, hidden, choice.valid)  # (M, P)
+        target, _, _ = pixel_target(fine[hidden.to(fine.device)], self.config.norm_pix)
+        error = (predicted.float() - target).square().mean(-1)  # (M,)
+        counts = hidden.sum(1).clamp_min(1)  # (B,)
+        weight = (1.0 / (counts * len(counts)))[:, None].expand_as(hidden)[hidden].to(error.device)
+        lungs = (choice.share >= INSIDE_FROM)[hidden].to(error.device)  # (M,)
+        inside = torch.where(lungs.any(), (error * lungs).sum() / lungs.sum().clamp_min(1), error.mean())
+        ratio = (hidden.sum() / choice.valid.sum()).to(error.device)
+        return (error * weight).sum(), {"inside": inside.detach(), "hidden": ratio}
+
+    @torch.no_grad()
+    def show(self, tokens: Tensor, fine: Tensor, choice: Choice) -> Reconstruction:
+        """Paint the hidden patches, to look at; arguments as for `forward`.
+
+        With ``norm_pix`` the model predicts no mean and no contrast: these are taken from the
+        patch that was hidden, so a picture looks better than the model alone could make it.
+        """
+        predicted = self.decoder(tokens, choice.keep_ids, choice.hidden, choice.valid).float()
+        where = choice.hidden.to(fine.device)
+        _, mean, deviation = pixel_target(fine[where], self.config.norm_pix)
+        painted, masked = fine.clone(), fine.clone()
+        painted[where] = predicted * deviation + mean
+        masked[where] = 0.0
+        original, seen, drawn = (self._picture(p) for p in (fine, masked, painted))
+        return Reconstruction(original, seen, drawn, choice.hidden)
+
+    def _picture(self, patches: Tensor) -> Tensor:
+        image = unpatchify(patches, self.fine_px, self.vit.grid, self.vit.channels).mean(1)
+        return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()

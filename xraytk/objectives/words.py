@@ -1,0 +1,149 @@
+"""Reports in a batch: which one is read, in what order, which words are hidden, and their loss.
+
+Chance is drawn here and nowhere else; all of it comes from the generator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xraytk import distributed
+from xraytk.models.text_encoder import NO_WORD, Codec, Codes
+from xraytk.records import Batch
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])\s*|\n+")
+
+
+def choose_reports(batch: Batch, langs: Sequence[str], rng: torch.Generator) -> tuple[list[str], list[str]]:
+    """One report for each image.
+
+    Args:
+        batch: With ``reports``.
+        langs: Languages that count; where an image has a report in several, one is drawn.
+        rng: Drawn from once for every image, whether it has reports or not.
+
+    Returns:
+        B texts, "" where there is none, and B languages.
+    """
+    chance = torch.rand(len(batch.image_id), generator=rng).tolist()
+    texts, chosen = [], []
+    for row, share in enumerate(chance):
+        found = [lang for lang in langs if batch.reports[lang][row].strip()]
+        lang = found[int(share * len(found))] if found else langs[0]
+        chosen.append(lang)
+        texts.append(batch.reports[lang][row] if found else "")
+    return texts, chosen
+
+
+def sentences(text: str) -> list[str]:
+    """Cut a report after every sentence; a point inside a number ends none."""
+    return [part for piece in _SENTENCE_END.split(text) if (part := piece.strip())]
+
+
+def shuffled(text: str, lang: str, rng: torch.Generator) -> str:
+    """Sentences in a random order, of which a random number (one to all) is kept.
+
+    Source:
+        MaCo's augmentation of reports.
+    """
+    parts = sentences(text)
+    if not parts:
+        return text
+    order = torch.randperm(len(parts), generator=rng).tolist()
+    kept = int(torch.randint(1, len(parts) + 1, (), generator=rng))
+    return ("" if lang == "zh" else " ").join(parts[i] for i in order[:kept])
+
+
+def hide_words(words: Tensor, ratio: float, rng: torch.Generator) -> Tensor:
+    """Choose whole words to hide.
+
+    A text of n words hides n * ratio of them, rounded to the nearest (a half up), and at least
+    one if it has any.
+
+    Args:
+        words: (B, L) int64 on the CPU; see `Codes`.
+        ratio: In [0, 1].
+        rng: CPU generator.
+
+    Returns:
+        (B, L) bool, True on every token of a hidden word.
+    """
+    noise = torch.rand(len(words), int(words.max()) + 1 if words.numel() else 0, generator=rng)  # (B, W)
+    if not noise.shape[1]:
+        return torch.zeros_like(words, dtype=torch.bool)
+    there = torch.zeros_like(noise, dtype=torch.bool)
+    rows, places = (words != NO_WORD).nonzero(as_tuple=True)
+    there[rows, words[rows, places]] = True  # a text may lack a number: pieces that were cut
+    count = there.sum(1)
+    wanted = (count * ratio + 0.5).floor().clamp_min(1)
+    rank = noise.masked_fill(~there, 2.0).argsort(1).argsort(1)
+    hidden = there & (rank < wanted[:, None])
+    return hidden.gather(1, words.clamp_min(0)) & (words != NO_WORD)
+
+
+def cover(codes: Codes, hidden: Tensor, codec: Codec, rng: torch.Generator, *, mixed: bool) -> Tensor:
+    """What is shown in the place of hidden words.
+
+    Args:
+        codes: Of the texts, on the CPU.
+        hidden: (B, L) bool.
+        codec: Knows the mask and the words.
+        rng: CPU generator.
+        mixed: As BERT has it: of the hidden tokens 80 % are masked, 10 % replaced by a random
+            one, 10 % left as they are; else all are masked.
+
+    Returns:
+        (B, L) int64.
+    """
+    shown = codes.tokens.masked_fill(hidden, codec.mask)
+    if not mixed:
+        return shown
+    chance = torch.rand(hidden.shape, generator=rng)
+    low = min(codec.first_word, codec.size - 1)
+    other = torch.randint(low, codec.size, hidden.shape, generator=rng)
+    shown = torch.where(hidden & (chance >= 0.8), other, shown)
+    return torch.where(hidden & (chance >= 0.9), codes.tokens, shown)
+
+
+class WordHead(nn.Module):
+    """Says which word is hidden: BERT's transform, and a projection that is not tied.
+
+    Args:
+        width: Of the tokens.
+        size: Numbers in use.
+    """
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.tell = nn.Linear(width, size)
+
+    def forward(self, tokens: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+        """Cross-entropy, mean over the chosen tokens of all processes.
+
+        Args:
+            tokens: (B, L, D).
+            truth: (B, L) int64.
+            where: (B, L) bool, the tokens that count; there may be none.
+
+        Returns:
+            This process's part: its mean over processes is the mean over all tokens.
+        """
+        logits = self.tell(self.transform(tokens[where])).float()  # (M, V)
+        own = F.cross_entropy(logits, truth[where], reduction="sum")
+        return mean_over_all(own, where.sum())
+
+
+def mean_over_all(own: Tensor, count: Tensor) -> Tensor:
+    """Mean over what all processes have, as parts whose mean over processes it is.
+
+    Args:
+        own: Scalar, the sum over what this process has.
+        count: Scalar, how many this process has; all of them together may have none.
+    """
+    return own * distributed.world() / distributed.total(count).clamp_min(1)
