@@ -12,7 +12,6 @@ from scipy.stats import false_discovery_control
 from xraytk.tasks.metrics.bootstrap import CHUNK, draw
 from xraytk.tasks.metrics.values import NAN, Floats, Score, Value
 
-
 NOISE = 1e-9
 """Of adding in another order: differences this far apart count as the same."""
 
