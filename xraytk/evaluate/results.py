@@ -111,4 +111,5 @@ def _shown(scores: Scores) -> Scores:
 
 def _told(protocol: dict[str, Any]) -> Sequence[str]:
     kind = protocol.get("protocol")
-    return [f"protocol {f'{kind}, ' if kind else ''}{protocol['fingerprint']}"]
+    lines = [f"thresholds: {protocol['thresholds']}"] if "thresholds" in protocol else []
+    return [*lines, f"protocol {f'{kind}, ' if kind else ''}{protocol['fingerprint']}"]

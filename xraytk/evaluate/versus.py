@@ -92,8 +92,7 @@ def _side(path: Path, name: str, references: Path | None) -> Side:
 def _task(side: Side, config: EvaluateConfig) -> str:
     if config.task != "all":
         return config.task
-    columns = {name.casefold() for name in given.read(side.table).columns}
-    return "report" if columns & {"text", "report", "en", "zh"} else "classify"
+    return "report" if given.columns_of(side.table) & {"text", "report", "en", "zh"} else "classify"
 
 
 def _reports(a: Side, b: Side, config: EvaluateConfig) -> tuple[list[scoring.Versus], Html]:
@@ -126,7 +125,7 @@ def _labels(a: Side, b: Side, config: EvaluateConfig) -> list[scoring.Versus]:
 
 
 def _merged(found: Sequence[scoring.Versus]) -> scoring.Versus:
-    """Languages in one comparison, with p-values corrected over all of them."""
+    """Languages in one comparison."""
     if len(found) == 1:
         return found[0]
     tables = {f"{v.protocol['lang']}: {name}": table for v in found for name, table in v.tables.items()}
@@ -137,10 +136,8 @@ def _merged(found: Sequence[scoring.Versus]) -> scoring.Versus:
     }
     notes = tuple(f"{v.protocol['lang']}: {note}" for v in found for note in v.notes)
     first = found[0]
-    return scoring.Versus(
-        first.task, first.names, max(v.images for v in found), max(v.patients for v in found),
-        scoring.corrected(tables), protocol, notes,
-    )  # fmt: skip
+    images, patients = max(v.images for v in found), max(v.patients for v in found)
+    return scoring.Versus(first.task, first.names, images, patients, tables, protocol, notes)
 
 
 def _write(out: Path, found: scoring.Versus, cases: Html | None) -> list[Path]:

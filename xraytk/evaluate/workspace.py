@@ -192,7 +192,9 @@ def _reports(
             **_protocol(config, model, ids),
         }
     )
+    notes = _notes(scored, note)
     tree = {"scores": {lang: files.plain(row) for lang, row in scores.items()}, **_tree(scored, protocol)}
+    tree["notes"] = list(notes)
     grids = [
         grid.Grid(f"{lang}: {g.title}", g.head, g.rows, g.notes)
         for lang, s in scored.items()
@@ -210,7 +212,6 @@ def _reports(
         for row, values in s.tables.get("findings", {}).items()
         if row in clinical.MEANS
     }
-    notes = _notes(scored, note)
     return RunScores(folder, "report", len(ids), scores, protocol, tuple(paths), findings, notes)
 
 
@@ -289,13 +290,18 @@ def _labels(
     scored = labels.score(test, config.labels(), fitted)
     protocol = fingerprinted({**_bare(scored.protocol), **_protocol(config, model, list(ids))})
     table = scored.tables["labels"]
-    tree = {"scores": files.plain(table), **_tree({"": scored}, protocol), **scored.facts}
+    notes = _notes({"": scored}, note)
+    tree = {
+        "scores": files.plain(table),
+        **_tree({"": scored}, protocol),
+        "notes": list(notes),
+        **scored.facts,
+    }
     paths = files.write_run(out, folder.name, tree, scored.rows, grid.grids_of(scored), _suffix(config))
     figures = plots.of_labels(test, fitted, table)
     paths += files.write_figures(out / "figures", figures, _suffix(config))
     paths.append(out / f"page{_suffix(config)}.html")
     files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", scored, figures))
-    notes = _notes({"": scored}, note)
     return RunScores(folder, "classify", len(ids), table, protocol, tuple(paths), {}, notes)
 
 

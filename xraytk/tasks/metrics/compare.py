@@ -40,7 +40,13 @@ class Difference:
 
 
 def compare(
-    score: Score, ranks: Score, patients: Sequence[str], *, resamples: int, seed: int
+    score: Score,
+    ranks: Score,
+    patients: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+    permutations: int | None = None,
 ) -> list[Difference]:
     """Compare A and B, whose samples stand one after the other.
 
@@ -51,8 +57,9 @@ def compare(
             depends on an order, of numbers that both have on one scale.
         patients: n patients; a resample draws them and a permutation swaps A and B for whole
             patients.
-        resamples: Of the bootstrap, and permutations.
+        resamples: Of the bootstrap.
         seed: Of both.
+        permutations: Of the test; as many as resamples by default.
 
     Returns:
         m differences; p is (1 + permutations at least as far apart) / (1 + permutations).
@@ -66,7 +73,8 @@ def compare(
 
     values = draw(three, patients, resamples=resamples, seed=seed).values()
     m = len(values) // 3
-    chances = _permuted(ranks, patients, n, m, resamples, seed)
+    swaps = resamples if permutations is None else permutations
+    chances = _permuted(ranks, patients, n, m, swaps, seed)
     out = []
     for i, p in enumerate(chances):
         a, b, apart = values[i], values[m + i], values[2 * m + i]

@@ -19,7 +19,7 @@ Found = list[dict[str, int | None]]
 LABELLER = "xraytk.tasks.findings"
 TOP5 = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion")
 """The five that CheXpert's competition scored."""
-METRICS = ("precision", "recall", "f1")
+METRICS = ("precision", "recall", "f1", "in_references", "in_generated")
 MEANS = ("micro", "macro", "micro-5", "macro-5")
 
 
@@ -62,8 +62,13 @@ class FindingRows:
             np.concatenate([self.known, other.known]),
         )
 
-    def panel(self) -> Panel:
-        """Precision, recall and F1 of each finding, and their means over all and over five."""
+    def panel(self, metrics: Sequence[str] = METRICS) -> Panel:
+        """Precision, recall, F1 and counts of each finding, and their means over all and over five.
+
+        Args:
+            metrics: Some of `METRICS`.
+        """
+        chosen = [METRICS.index(metric) for metric in metrics]
         n, f, _ = self.cells.shape
         flat = self.cells.reshape(n, f * 3)
         groups = [list(range(f)), [i for i, name in enumerate(self.findings) if name in TOP5]]
@@ -77,7 +82,7 @@ class FindingRows:
                 there = ~np.isnan(own)
                 mean = ratio(np.where(there, own, 0).sum(axis=1), there.sum(axis=1).astype(np.float64))
                 parts += [summed, mean[:, None]]
-            return np.concatenate(parts, axis=1).reshape(len(weights), -1)
+            return np.concatenate(parts, axis=1)[:, :, chosen].reshape(len(weights), -1)
 
         said = self.cells.sum(axis=0)
         why: dict[str | tuple[str, str], str] = dict.fromkeys(MEANS, "no finding was named")
@@ -86,7 +91,7 @@ class FindingRows:
             why[name, "precision"] = why[name] if said[i].sum() == 0 else "named in no generated report"
             why[name, "recall"] = why[name] if said[i].sum() == 0 else "named in no reference"
         known = {name: self.known[:, i] for i, name in enumerate(self.findings)}
-        return Panel((*self.findings, *MEANS), METRICS, score, known, why)
+        return Panel((*self.findings, *MEANS), tuple(metrics), score, known, why)
 
 
 def finding_rows(generated: Found, reference: Found, uncertain: Uncertain) -> FindingRows:
@@ -117,6 +122,7 @@ def _number(state: int | None) -> int:
 
 
 def _agreement(cells: Floats) -> Floats:
-    """(..., 3) true positives, false positives, false negatives to precision, recall, F1."""
+    """(..., 3) true positives, false positives, false negatives to (..., `METRICS`)."""
     tp, fp, fn = cells[..., 0], cells[..., 1], cells[..., 2]
-    return np.stack([ratio(tp, tp + fp), ratio(tp, tp + fn), ratio(2 * tp, 2 * tp + fp + fn)], axis=-1)
+    scores = [ratio(tp, tp + fp), ratio(tp, tp + fn), ratio(2 * tp, 2 * tp + fp + fn)]
+    return np.stack([*scores, tp + fn, tp + fp], axis=-1)

@@ -108,6 +108,11 @@ def read(path: Path, lang: str = "", unfold: str = "") -> Table:
     return Table(sheet.name, ids, columns, patients, groups)
 
 
+def columns_of(path: Path) -> frozenset[str]:
+    """Plain names of the columns of a table."""
+    return frozenset(plain_name(column) for column in read_sheet(path).columns)
+
+
 def languages(path: Path) -> list[str]:
     """Languages that the rows of a table say; [] when they say none."""
     sheet = read_sheet(path)

@@ -10,6 +10,7 @@ from xraytk.data.page import Html
 from xraytk.data.page import table as html_table
 from xraytk.tasks.metrics.compare import Difference
 from xraytk.tasks.metrics.panel import Scores
+from xraytk.tasks.metrics.values import Value
 from xraytk.tasks.scoring.groups import Groups
 from xraytk.tasks.scoring.scored import Scored
 
@@ -17,7 +18,9 @@ TITLES = {
     "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L",
     "cider": "CIDEr", "meteor": "METEOR", "auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE",
     "brier": "Brier", "sensitivity_at": "sens. at spec.", "specificity_at": "spec. at sens.",
+    "in_references": "in references", "in_generated": "in generated",
 }  # fmt: skip
+COUNTS = ("in_references", "in_generated")
 _LATEX = {
     **{c: f"\\{c}" for c in "&%_#${}"},
     "~": r"\textasciitilde{}",
@@ -82,7 +85,7 @@ def of_scores(title: str, scores: Scores) -> Grid:
     rows, reasons = [], []
     for name, values in scores.items():
         some = next(iter(values.values()))
-        cells = [values[m].text() if m in values else "" for m in metrics]
+        cells = [_cell(m, values.get(m)) for m in metrics]
         rows.append((name, f"{some.n:,}", *cells))
         said: dict[str, list[str]] = {}
         for metric, value in values.items():
@@ -93,6 +96,14 @@ def of_scores(title: str, scores: Scores) -> Grid:
             reasons.append(f"{name}{of}: {reason}")
     head = ("", "images", *(TITLES.get(m, m) for m in metrics))
     return Grid(title, head, tuple(rows), tuple(reasons))
+
+
+def _cell(metric: str, value: Value | None) -> str:
+    if value is None:
+        return ""
+    if metric in COUNTS and not math.isnan(value.value):
+        return f"{value.value:,.0f}" if value.value % 1 == 0 else f"{value.value:,.1f}"
+    return value.text()
 
 
 def of_groups(found: Groups, metric: str, row: str) -> Grid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,8 @@ from xraytk.tasks.scoring.labels import Fitted, LabelOptions, LabelSet
 from xraytk.tasks.scoring.scored import fingerprinted, hash_of_ids, intervals
 
 METRICS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "brier", "ece")
+SWAPS = 40
+"""Permutations for each test that is corrected together, at least: a corrected p can be small then."""
 Differences = dict[str, dict[str, Difference]]
 
 
@@ -101,7 +104,8 @@ def compare_reports(
         rows = counted[0].words[name] + counted[1].words[name]
         panels[f"words ({name})"] = reports.text_panel(rows, name)
     for name in counted[0].findings:
-        panels[name] = (counted[0].findings[name] + counted[1].findings[name]).panel()
+        both = counted[0].findings[name] + counted[1].findings[name]
+        panels[name] = both.panel(("f1",))
     tables = {
         name: _differences(panel, panel, a.patients, options.resamples, options.seed)
         for name, panel in panels.items()
@@ -232,8 +236,10 @@ def _stacked(
 def _differences(
     panel: Panel, ranks: Panel, patients: Sequence[str], resamples: int, seed: int
 ) -> Differences:
-    found = compare(panel.score, ranks.score, patients, resamples=resamples, seed=seed)
     wide = len(panel.metrics)
+    together = len(panel.rows) if len(panel.rows) > 1 else wide
+    swaps = max(resamples, SWAPS * together) if resamples else 0
+    found = compare(panel.score, ranks.score, patients, resamples=resamples, seed=seed, permutations=swaps)
     return {
         row: dict(zip(panel.metrics, found[r * wide : (r + 1) * wide], strict=True))
         for r, row in enumerate(panel.rows)
@@ -241,19 +247,20 @@ def _differences(
 
 
 def corrected(tables: dict[str, Differences]) -> dict[str, Differences]:
-    """Correct the p-values of all tables together."""
-    places = [
-        (t, row, metric) for t, table in tables.items() for row, cells in table.items() for metric in cells
-    ]
-    chances = [tables[t][row][metric].p for t, row, metric in places]
-    for (t, row, metric), strict, fdr in zip(places, holm(chances), benjamini_hochberg(chances), strict=True):
-        tables[t][row][metric] = replace(tables[t][row][metric], holm=strict, fdr=fdr)
+    """Correct p-values: over the metrics of a table of one row, else over the rows of each metric."""
+    for table in tables.values():
+        metrics = list(next(iter(table.values())))
+        cells = [[(row, m) for row in table] for m in metrics]
+        for family in [list(itertools.chain(*cells))] if len(table) == 1 else cells:
+            chances = [table[row][m].p for row, m in family]
+            for (row, m), strict, fdr in zip(family, holm(chances), benjamini_hochberg(chances), strict=True):
+                table[row][m] = replace(table[row][m], holm=strict, fdr=fdr)
     return tables
 
 
 def _tests(resamples: int, seed: int) -> dict[str, str]:
     return {
         "intervals": intervals(resamples, seed) + ", the same for both",
-        "test": f"A and B swapped for random patients, {resamples} times, two-sided; Holm and "
-        "Benjamini-Hochberg over all rows of this page",
+        "test": f"A and B swapped for random patients, two-sided, at least {resamples} times; Holm and "
+        "Benjamini-Hochberg over the rows of each metric, or over the metrics of a table of one row",
     }

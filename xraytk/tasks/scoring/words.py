@@ -83,7 +83,7 @@ def _words(text: str) -> list[str]:
 def _jieba() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its source has escapes that newer Pythons warn of
-        import jieba  # type: ignore[import-untyped]
+        import jieba
 
         jieba.setLogLevel("ERROR")
         jieba.initialize()
