@@ -23,7 +23,7 @@ from xraytk.evaluate import files
 from xraytk.evaluate.reads import reading
 from xraytk.evaluate.results import EvaluateResult, RunScores
 from xraytk.evaluate.settings import EvaluateConfig
-from xraytk.files import Workspace, sha256_of
+from xraytk.files import Workspace
 from xraytk.models.tokens import units
 from xraytk.progress import Progress
 from xraytk.records import SPLITS, Batch, Prediction
@@ -59,7 +59,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     check_devices(config.machine)
     folders = _runs(config)
     shards = config.shards or Workspace(config.work).shards
-    index = _refuse_empty(shards, config.split)
+    ids = _refuse_empty(shards, config.split)
     device = device_of(config.machine)
     done = []
     for folder in folders:
@@ -68,7 +68,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         score = _scorer(model.learner, config)
         if score is None:
             continue
-        with _told(config, folder, model, index) as note:
+        with _told(config, folder, model, ids) as note:
             done.append(score(config, folder, out, model, shards, progress, note))
     if not done:
         raise DataError(
@@ -88,14 +88,14 @@ def _scorer(task: Any, config: EvaluateConfig) -> Callable[..., RunScores] | Non
 
 
 def _told(
-    config: EvaluateConfig, folder: Path, model: saved.Saved, index: str
+    config: EvaluateConfig, folder: Path, model: saved.Saved, ids: str
 ) -> contextlib.AbstractContextManager[str]:
     """Write a reading of the test split down; other splits may be read as often as one likes."""
     if config.split != "test":
         return contextlib.nullcontext("")
     what: dict[str, Any] = {
         "weights": model.facts.get(INPUTS, {}).get("weights", ""),
-        "shards": index,
+        "image_ids_sha256": ids,
         "data": model.facts["data"],
     }
     if isinstance(model.learner, ReportTask):
@@ -126,7 +126,7 @@ def _runs(config: EvaluateConfig) -> list[Path]:
 
 
 def _refuse_empty(shards: Path, split: str) -> str:
-    """Refuse an empty split; return what tells these shards from others."""
+    """Refuse an empty split; return the hash of its images."""
     index = ShardIndex.load(shards)
     counts = {name: len(index.rows(name)) for name in SPLITS}
     if not counts[split]:
@@ -136,7 +136,7 @@ def _refuse_empty(shards: Path, split: str) -> str:
             f"found: {there}",
             "Ingest images of more patients, or choose another split with --split.",
         )
-    return sha256_of(shards / "index.parquet")
+    return hash_of_ids([bytes(name).decode() for name in index.image_id[index.rows(split)]])
 
 
 def _reports(
