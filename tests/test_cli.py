@@ -55,6 +55,26 @@ def test_help_of_a_verb_has_an_example_and_the_common_options(verb: str) -> None
         assert option in done.stdout
 
 
+def test_evaluate_takes_a_task_a_run_or_two(tmp_path: Path) -> None:
+    import tomllib
+
+    for words, wanted in [
+        (["report"], {"task": "report"}),
+        (["runs/mine"], {"task": "all", "run": "runs/mine"}),
+        (["a", "b", "--lang", "zh"], {"task": "all", "run": "a", "against": "b", "lang": "zh"}),
+        (
+            ["classify", "--predictions", "p.csv", "--references", "r.csv"],
+            {"task": "classify", "predictions": "p.csv", "references": "r.csv"},
+        ),
+    ]:
+        made = tomllib.loads(xraytk("evaluate", *words, "--show-config").stdout)
+        assert {key: made.get(key) for key in wanted} == wanted
+        assert ("run" in made) == ("run" in wanted)
+    alone = xraytk("evaluate", "report", "--predictions", "p.csv")
+    assert alone.returncode == 2
+    assert "--predictions and --references" in alone.stderr
+
+
 def test_version_is_that_of_the_package() -> None:
     import xraytk as package
 

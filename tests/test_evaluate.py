@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from xraytk import evaluate
-from xraytk.errors import DataError, UsageError
+from xraytk.errors import DataError, RunConflictError, UsageError
+from xraytk.files import folder_lock
 from xraytk.records import as_plain
 
 
@@ -30,8 +31,8 @@ def test_both_runs_are_scored_on_the_test_split_with_intervals(result: evaluate.
     assert reports["en"]["bleu_1"].patients == 5
     text = "\n".join(result.lines())
     assert "report, test split, 9 images" in text
-    assert "bleu_4" in text
-    assert "auroc" in text
+    assert "BLEU-4" in text
+    assert "AUROC" in text
     json.dumps(as_plain(result), allow_nan=False)
 
 
@@ -48,22 +49,24 @@ def test_predictions_hold_one_line_for_each_image_and_language(result: evaluate.
     report = next(scored for scored in result.runs if scored.task == "report")
     rows = [json.loads(line) for line in report.files[1].read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 18
-    assert set(rows[0]) == {"image_id", "patient_id", "lang", "text", "reference"}
+    assert set(rows[0]) == {"image_id", "patient_id", "lang", "text", "reference", "sex", "view"}
 
 
 def test_the_gallery_is_one_page_with_both_languages_and_images_inside(
     result: evaluate.EvaluateResult,
 ) -> None:
     report = next(scored for scored in result.runs if scored.task == "report")
-    page = next(path for path in report.files if path.suffix == ".html").read_text(encoding="utf-8")
+    page = next(path for path in report.files if path.name == "gallery.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 9
     assert "未见异常。" in page
     assert "No finding." in page
 
 
-def test_the_roc_curves_are_a_picture(result: evaluate.EvaluateResult) -> None:
+def test_curves_are_pictures(result: evaluate.EvaluateResult) -> None:
     labels = next(scored for scored in result.runs if scored.task == "classify")
-    assert labels.files[-1].read_bytes().startswith(b"\x89PNG")
+    figures = {path.name: path for path in labels.files if path.suffix == ".png"}
+    assert set(figures) == {"roc.png", "pr.png", "reliability.png", "confusion.png", "auroc.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures.values())
 
 
 def test_the_same_model_and_split_have_the_same_fingerprint(
@@ -73,7 +76,7 @@ def test_the_same_model_and_split_have_the_same_fingerprint(
     prints = []
     for beam in (3, 1):
         config = evaluate.EvaluateConfig(
-            run=run, work=finetuned, out=tmp_path / str(beam), bootstrap=50, beam=beam, batch=1
+            run=run, work=finetuned, out=tmp_path / str(beam), bootstrap=50, beam=beam, batch=1, again=True
         )
         prints.append(evaluate.run(config).runs[0].protocol["fingerprint"])
     wanted = next(scored for scored in result.runs if scored.task == "report").protocol["fingerprint"]
@@ -99,3 +102,35 @@ def test_without_a_finished_run_the_message_says_what_to_do(shapes: SimpleNamesp
 def test_values_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="beam"):
         evaluate.EvaluateConfig(beam=0)
+
+
+def test_another_reading_of_the_test_split_is_refused_or_said(
+    finetuned: Path, result: evaluate.EvaluateResult, tmp_path: Path
+) -> None:
+    settings = {"run": finetuned / "runs" / "report", "work": finetuned, "out": tmp_path, "bootstrap": 0}
+    evaluate.run(evaluate.EvaluateConfig(**settings, langs=("en",)))  # the same reading, in one language
+    with pytest.raises(RunConflictError, match="read by report before"):
+        evaluate.run(evaluate.EvaluateConfig(**settings, no_repeat=3))
+    evaluate.run(evaluate.EvaluateConfig(**settings, no_repeat=3, split="val"))
+    again = evaluate.run(evaluate.EvaluateConfig(**settings, no_repeat=3, again=True))
+    assert any("the test split was read" in note for note in again.runs[0].notes)
+    assert "the test split was read" in (tmp_path / "report" / "metrics.json").read_text()
+
+
+def test_a_run_that_is_being_trained_is_not_tested(finetuned: Path, tmp_path: Path) -> None:
+    run = finetuned / "runs" / "classify"
+    with folder_lock(run), pytest.raises(RunConflictError, match="in use"):
+        evaluate.run(evaluate.EvaluateConfig(run=run, work=finetuned, out=tmp_path, bootstrap=0))
+
+
+def test_two_runs_are_compared_in_one_page(result: evaluate.EvaluateResult, tmp_path: Path) -> None:
+    report = next(scored for scored in result.runs if scored.task == "report")
+    folder = report.files[0].parent
+    found = evaluate.run(
+        evaluate.EvaluateConfig(run=folder, against=report.files[1], out=tmp_path, bootstrap=20)
+    )
+    assert isinstance(found, evaluate.CompareResult)
+    row = found.tables["zh: words (character)"]["character"]["bleu_4"]
+    assert (row.apart.value, row.p) == (0, 1)
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "未见异常。" in page

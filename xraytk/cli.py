@@ -524,21 +524,42 @@ def _machine(flags: dict[str, Any]) -> dict[str, Any]:
     return flags
 
 
-@_verb("evaluate:EvaluateConfig", "xraytk evaluate")
+@_verb(
+    "evaluate:EvaluateConfig",
+    "xraytk evaluate    or    xraytk evaluate report --predictions P.jsonl --references R.jsonl    or    "
+    "xraytk evaluate A B",
+)
 def evaluate(
-    run: Annotated[
-        Path | None, typer.Argument(help="A finetuned run; all of the workspace's by default.")
+    what: Annotated[
+        str | None,
+        typer.Argument(help="report, classify, or a run; all of the workspace's runs by default."),
     ] = None,
+    against: Annotated[
+        Path | None, typer.Argument(help="A second run, folder of results or file: both in one page.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Anybody's: JSONL or CSV with image_id and text, or a column a label.")
+    ] = None,
+    references: Annotated[Path | None, typer.Option(help="The truth, keyed likewise.")] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="Predictions to fit thresholds and temperature on; else none is fitted."),
+    ] = None,
+    lang: Annotated[str | None, typer.Option(help="en or zh.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="full (whole references) or r2gen.")] = None,
     split: Annotated[str | None, typer.Option(help="test (once, at the end), val or train.")] = None,
     bootstrap: Annotated[
-        int | None, typer.Option(min=0, help="Resamples over patients for intervals.")
+        int | None, typer.Option(min=0, help="Resamples over patients for intervals and tests.")
     ] = None,
     device: Device = None,
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
-    """Score finetuned runs on images they never saw, with intervals over patients."""
-    return _machine(locals())
+    """Score finetuned runs on images they never saw, or anybody's predictions; compare two of them."""
+    flags = _machine(locals())
+    named = flags.pop("what")
+    task = named if named in list(Task) else None
+    return {**flags, "task": task, "run": None if task else named}
 
 
 @_verb("report:ReportConfig", "xraytk report image.dcm --lang zh")

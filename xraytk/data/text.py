@@ -34,7 +34,8 @@ _VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0
 _UNCERTAIN = ("-1", "-1.0", "uncertain")
 _VIEWS = {"pa": "PA", "ap": "AP", "lateral": "LATERAL", "lat": "LATERAL", "l": "LATERAL", "ll": "LATERAL"}
 _VIEWS |= {"rl": "LATERAL", "正位": "PA", "后前位": "PA", "前后位": "AP", "侧位": "LATERAL", "other": "OTHER"}
-_SEXES = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O", "other": "O"}
+SEXES = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O", "other": "O"}
+"""What tables say, in lower case, and the code of it."""
 _SPLITS = {**{s: s for s in SPLITS}, "training": "train", "valid": "val", "validation": "val"}
 _SPLITS |= {"validate": "val", "dev": "val", "testing": "test"}
 _MAX_NAME = 64
@@ -317,9 +318,9 @@ def read_metadata(path: Path, key: bytes) -> Lookup[Facts]:
         patient = cells.get("patient", "")
         facts = Facts(
             patient_hash=hashed(key, "patient", patient) if patient else "",
-            view=_view_of(cells.get("view", "")),
-            sex=_SEXES.get(cells.get("sex", "").casefold(), ""),
-            age_years=_age_of(cells.get("age", "")),
+            view=view_of(cells.get("view", "")),
+            sex=SEXES.get(cells.get("sex", "").casefold(), ""),
+            age_years=age_of(cells.get("age", "")),
             split=_SPLITS.get(cells.get("split", "").casefold(), ""),
             spacing_mm=_spacing_of(cells.get("spacing", "")),
         )
@@ -347,12 +348,13 @@ def _wrong(sheet: Sheet, number: int, column: int, wanted: str) -> DataError:
     )
 
 
-def _view_of(text: str) -> str:
+def view_of(text: str) -> str:
+    """One of `records.VIEWS`; "" for an empty text, "UNKNOWN" for one that is not understood."""
     word = re.split(r"[\s_-]", text.casefold())[0] if text else ""
     return _VIEWS.get(text.casefold(), _VIEWS.get(word, "UNKNOWN" if word else ""))
 
 
-def _age_of(text: str) -> float | None:
+def age_of(text: str) -> float | None:
     """Years from "61", "61.5", or a DICOM age string such as "018M" (PS3.5 6.2, AS)."""
     found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*([ymwd岁]?)", text.casefold())
     if found is None:

@@ -67,6 +67,16 @@ def units(text: str, lang: str) -> list[str]:
     return split(text.lower(), lang)
 
 
+def spans(text: str, lang: str) -> list[tuple[str, int, int]]:
+    """`units` with their places: (unit, first character, one past the last) in ``text``."""
+    plain = text.translate(_NARROW)
+    plain = plain.translate(_TO_CHINESE) if lang == "zh" else plain
+    return [
+        ("。" if lang == "zh" and m[0] == "." else m[0].lower(), m.start(), m.end())
+        for m in _TOKEN.finditer(plain)
+    ]
+
+
 def join(tokens: Iterable[str], lang: str, ends: Collection[str] = ".?!") -> str:
     """Set tokens as a text: sentence case and spaces in English, none in Chinese.
 

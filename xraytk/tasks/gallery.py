@@ -1,4 +1,4 @@
-"""Pages and pictures to look at: cases with their reports, ROC curves.
+"""A page to look at: cases with their images and reports.
 
 Pages are HTML with the images inside, because browsers have fonts for Chinese and plotting
 libraries often have not.
@@ -9,19 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from xraytk.data.page import Html, document, joined, picture, tag
 from xraytk.files import atomic_write
 from xraytk.records import RESEARCH_NOTICE
-from xraytk.tasks.metrics import Floats, Value
 
 THUMB_PX = 320
 
@@ -72,37 +67,3 @@ def _article(case: Case) -> Html:
         tag("div", picture(case.image, "")),
         tag("div", tag("h2", case.name), tag("table", *rows)),
     )
-
-
-def draw_roc(
-    path: Path,
-    scores: Floats,
-    truth: Floats,
-    labels: Sequence[str],
-    values: Mapping[str, Mapping[str, Value]],
-) -> None:
-    """Draw one ROC curve a label, with its area and interval; labels without one are left out.
-
-    Args:
-        path: PNG file.
-        scores: (n, C) probabilities.
-        truth: (n, C) 0 or 1, NaN where unknown.
-        labels: The C names.
-        values: From `metrics.score_labels`.
-    """
-    figure = Figure(figsize=(6.4, 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes: Any = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="#bbb", linewidth=1)
-    for c, label in enumerate(labels):
-        area = values[label]["auroc"]
-        if area.reason:
-            continue
-        known = ~np.isnan(truth[:, c])
-        false, true, _ = roc_curve(truth[known, c], scores[known, c])
-        axes.plot(false, true, label=f"{label}  {area.value:.3f} [{area.low:.3f}, {area.high:.3f}]")
-    axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    if len(axes.lines) > 1:
-        axes.legend(loc="lower right", title="AUROC [95 % over patients]", fontsize=8, title_fontsize=8)
-    with atomic_write(path) as stream:
-        figure.savefig(stream, dpi=120, format="png")

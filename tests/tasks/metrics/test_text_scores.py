@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from xraytk.tasks import metrics
+from xraytk.tasks.metrics import text
 
 REFS = [
     "the heart is normal in size . the lungs are clear .",
@@ -90,7 +91,7 @@ def test_common_subsequence_equals_the_textbook_table(a: list[str], b: list[str]
     for i, x in enumerate(a):
         for j, y in enumerate(b):
             table[i + 1, j + 1] = table[i, j] + 1 if x == y else max(table[i, j + 1], table[i + 1, j])
-    assert metrics._common_subsequence(a, b) == table[-1, -1]
+    assert text.common_subsequence(a, b) == table[-1, -1]
 
 
 def drawn(n: int = 60, levels: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,40 @@
+"""``xraytk evaluate``: finetuned runs, anybody's predictions, or two results side by side.
+
+- ``settings``, ``results``: the Config and the Results.
+- ``workspace``: runs of the workspace on images they never saw. Only this part needs torch.
+- ``files``: predictions and references as files.
+- ``versus``: two results on the same images.
+"""
+
+from __future__ import annotations
+
+from xraytk.evaluate.results import CompareResult, EvaluateResult, RunScores
+from xraytk.evaluate.settings import EvaluateConfig
+from xraytk.progress import Progress, Silent
+
+__all__ = ["CompareResult", "EvaluateConfig", "EvaluateResult", "RunScores", "run"]
+
+
+def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateResult | CompareResult:
+    """Score what the settings name.
+
+    Args:
+        config: Settings.
+        progress: Where to report to.
+
+    Raises:
+        DataError: If there is nothing to score, or the input is not what it should be.
+        RunConflictError: If the test split would be read a second time with other settings.
+    """
+    progress = progress or Silent()
+    if config.against is not None:
+        from xraytk.evaluate import versus
+
+        return versus.run(config)
+    if config.predictions is not None:
+        from xraytk.evaluate import files
+
+        return files.run(config)
+    from xraytk.evaluate import workspace
+
+    return workspace.run(config, progress)

@@ -1,0 +1,160 @@
+"""Settings of ``xraytk evaluate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from xraytk.data.cache import CacheConfig
+from xraytk.errors import UsageError
+from xraytk.files import default_work
+from xraytk.records import LANGUAGES
+from xraytk.tasks.metrics.panel import OPERATING
+from xraytk.tasks.scoring.labels import LabelOptions
+from xraytk.tasks.scoring.r2gen import R2GenConfig
+from xraytk.tasks.scoring.reports import ReportOptions
+from xraytk.train.machine import MachineConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    """Settings of ``xraytk evaluate``.
+
+    Three things can be scored: finetuned runs of the workspace (nothing is named, or a run),
+    anybody's predictions (``predictions`` and ``references``), and two results against each other
+    (``run`` and ``against``).
+
+    Args:
+        run: A finetuned run; all of the workspace's by default. With ``against``: a run, a folder
+            of results, or a file of predictions.
+        against: What ``run`` is compared with.
+        task: Only runs of this task; what the predictions are.
+        predictions: CSV or JSONL of anybody's predictions.
+        references: CSV or JSONL of the truth.
+        validation: Predictions for validation images, whose truth is in ``validation_references``:
+            thresholds and temperature are fitted on them, and on nothing else.
+        validation_references: Their truth; ``references`` by default.
+        training: Table of training reports, for the words that protocol "r2gen" knows.
+        images: Folder of ``<image_id>.png``, for the gallery.
+        work: The workspace.
+        shards: Shards folder or URL; the workspace's by default.
+        out: Folder for the results, one sub-folder a run; the run's own folder by default, or one
+            beside the predictions.
+        split: Split to score; "test" is meant to be read once, at the end.
+        again: Read the test split again with other settings.
+        lang: Language of the reports; of runs: all that they know, of files: "en".
+        langs: Languages of reports; those the model did not learn are left out.
+        protocol: "full": whole references. "r2gen": cleaned and cut as R2Gen does.
+        r2gen: Settings of that protocol.
+        uncertain: Uncertain findings and labels: "positive", "negative" or "ignore"; by default
+            labels are ignored, and findings positive (negative under "r2gen").
+        unmatched: "refuse" references without a prediction, or "leave" them out.
+        operating: Specificity at which the sensitivity is read off the curve, and the reverse.
+        meteor: Run METEOR where Java and its jar are there.
+        extra: More scores of reports: radgraph, chexbert, green, or "package.module:function".
+        bootstrap: Resamples over patients for the intervals, and permutations; 0 for none.
+        beam: Beams of the decoder; 1 is greedy.
+        no_repeat: Forbid repeating n-grams of this length; 0 forbids none.
+        batch: Images of one forward pass.
+        seed: Of the bootstrap.
+        cache: How shards at a URL are copied to a local disk.
+        machine: Device and loader processes.
+    """
+
+    run: Path | None = None
+    against: Path | None = None
+    task: Literal["all", "report", "classify"] = "all"
+    predictions: Path | None = None
+    references: Path | None = None
+    validation: Path | None = None
+    validation_references: Path | None = None
+    training: Path | None = None
+    images: Path | None = None
+    work: Path = field(default_factory=default_work)
+    shards: str | Path | None = None
+    out: Path | None = None
+    split: Literal["train", "val", "test"] = "test"
+    again: bool = False
+    lang: Literal["", "en", "zh"] = ""
+    langs: tuple[str, ...] = LANGUAGES
+    protocol: Literal["full", "r2gen"] = "full"
+    r2gen: R2GenConfig = field(default_factory=R2GenConfig)
+    uncertain: Literal["", "positive", "negative", "ignore"] = ""
+    unmatched: Literal["refuse", "leave"] = "refuse"
+    operating: float = OPERATING
+    meteor: bool = True
+    extra: tuple[str, ...] = ()
+    bootstrap: int = 1000
+    beam: int = 3
+    no_repeat: int = 0
+    batch: int = 16
+    seed: int = 0
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+    def __post_init__(self) -> None:
+        """Check the ranges, and that the fields fit together.
+
+        Raises:
+            UsageError: If a value is out of range, or something that belongs together is not given.
+        """
+        for name, least in (("bootstrap", 0), ("beam", 1), ("no_repeat", 0), ("batch", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}", f"wanted at least {least}")
+        if not 0 < self.operating < 1:
+            raise UsageError(f"operating is {self.operating:g}", "wanted a specificity between 0 and 1")
+        unknown = [lang for lang in self.langs if lang not in LANGUAGES]
+        if unknown or not self.langs:
+            raise UsageError(f"langs is {list(self.langs)}", f"wanted some of {', '.join(LANGUAGES)}")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        if self.against is not None:
+            if self.run is None or self.predictions is not None:
+                raise UsageError("a comparison takes two results", "", "Say `xraytk evaluate A B`.")
+            return
+        if (self.predictions is None) != (self.references is None):
+            given = "predictions" if self.references is None else "references"
+            raise UsageError(f"--{given} is given alone", "wanted --predictions and --references")
+        if self.predictions is None:
+            if self.validation is not None:
+                raise UsageError("--validation is for --predictions", "a run has its own thresholds")
+        elif self.task == "all" or self.run is not None:
+            raise UsageError(
+                "it is not said what the predictions are",
+                todo="Say `xraytk evaluate report --predictions ...` or `xraytk evaluate classify ...`.",
+            )
+        elif self.validation is not None and self.task == "report":
+            raise UsageError("--validation is for classify", "nothing is fitted for reports")
+
+    @property
+    def asked_langs(self) -> tuple[str, ...]:
+        """Languages of runs."""
+        return (self.lang,) if self.lang else self.langs
+
+    def reports(self, lang: str) -> ReportOptions:
+        """How reports of files are scored."""
+        return ReportOptions(
+            lang=lang,
+            protocol=self.protocol,
+            r2gen=self.r2gen,
+            training=self.training,
+            uncertain=self.uncertain,
+            meteor=self.meteor,
+            extra=self.extra,
+            leave=self.unmatched == "leave",
+            resamples=self.bootstrap,
+            seed=self.seed,
+        )
+
+    def labels(self) -> LabelOptions:
+        """How labels of files are scored."""
+        policies: dict[str, Literal["ignore", "zeros", "ones"]] = {"positive": "ones", "negative": "zeros"}
+        return LabelOptions(
+            uncertain=policies.get(self.uncertain, "ignore"),
+            operating=self.operating,
+            leave=self.unmatched == "leave",
+            resamples=self.bootstrap,
+            seed=self.seed,
+        )

@@ -1,0 +1,372 @@
+"""Finetuned runs of the workspace, on images they never saw.
+
+Reads the ``best/`` model of each run, which exists only when its training has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytk.config import build
+from xraytk.data.columns import Columns
+from xraytk.data.store import read_index
+from xraytk.data.stream import Stream, StreamConfig
+from xraytk.errors import DataError
+from xraytk.evaluate import files
+from xraytk.evaluate.reads import reading
+from xraytk.evaluate.results import EvaluateResult, RunScores
+from xraytk.evaluate.settings import EvaluateConfig
+from xraytk.files import Workspace
+from xraytk.models.tokens import units
+from xraytk.progress import Progress
+from xraytk.records import SPLITS, Batch, Prediction
+from xraytk.tasks import gallery, metrics, saved
+from xraytk.tasks.classification import ClassifyTask, as_arrays
+from xraytk.tasks.metrics.values import absent
+from xraytk.tasks.reporting import ReportTask
+from xraytk.tasks.scoring import clinical, given, grid, labels, pages, plots, reports
+from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, intervals
+from xraytk.train.launch import check_devices, device_of
+from xraytk.train.run import INPUTS
+
+SHOWN = 24
+"""Cases in the gallery."""
+MOST_KEPT = 1000
+"""Images among which they are chosen."""
+
+Thumbs = dict[str, NDArray[np.uint8]]
+
+
+def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
+    """Score finetuned runs.
+
+    Args:
+        config: Settings.
+        progress: Where to report to.
+
+    Raises:
+        DataError: If there is no finetuned run, or the split is empty.
+        RunConflictError: If the test split would be read a second time with other settings.
+    """
+    began = time.monotonic()
+    check_devices(config.machine)
+    folders = _runs(config)
+    shards = config.shards or Workspace(config.work).shards
+    ids = _refuse_empty(shards, config)
+    device = device_of(config.machine)
+    done = []
+    for folder in folders:
+        model = saved.load(folder / "best", device)
+        out = folder if config.out is None else config.out / folder.name
+        score = _scorer(model.learner, config)
+        if score is None:
+            continue
+        with _told(config, folder, model, ids) as note:
+            done.append(score(config, folder, out, model, shards, progress, note))
+    if not done:
+        raise DataError(
+            f"there is no finetuned run of task {config.task}", todo="Run `xraytk finetune` first."
+        )
+    seconds = round(time.monotonic() - began, 1)
+    return EvaluateResult(config.split, tuple(done), seconds)
+
+
+def _scorer(task: Any, config: EvaluateConfig) -> Callable[..., RunScores] | None:
+    """What scores a task, if it is asked for."""
+    if isinstance(task, ReportTask) and config.task in ("all", "report"):
+        return _reports
+    if isinstance(task, ClassifyTask) and config.task in ("all", "classify"):
+        return _labels
+    return None
+
+
+def _told(
+    config: EvaluateConfig, folder: Path, model: saved.Saved, ids: str
+) -> contextlib.AbstractContextManager[str]:
+    """Write a reading of the test split down; other splits may be read as often as one likes."""
+    if config.split != "test":
+        return contextlib.nullcontext("")
+    what: dict[str, Any] = {
+        "weights": model.facts.get(INPUTS, {}).get("weights", ""),
+        "image_ids_sha256": ids,
+        "data": model.facts["data"],
+    }
+    if isinstance(model.learner, ReportTask):
+        what |= {"beam": config.beam, "no_repeat": config.no_repeat}
+    else:
+        what |= {"thresholds": model.facts.get("thresholds", {})}
+    return reading(folder, what, again=config.again)
+
+
+def _runs(config: EvaluateConfig) -> list[Path]:
+    """Run folders with a finished model."""
+    if config.run is not None:
+        if not (config.run / "best" / "config.json").is_file():
+            raise DataError(
+                f"{config.run} holds no finetuned model",
+                "wanted a run folder with best/config.json, which is written when the training ends",
+                "Run `xraytk finetune report` or `xraytk finetune classify` first, to its end.",
+            )
+        return [config.run]
+    runs = Workspace(config.work).runs
+    found = sorted(path.parent.parent for path in runs.glob("*/best/config.json"))
+    if not found:
+        raise DataError(
+            f"{runs} holds no finetuned model",
+            todo="Run `xraytk finetune report` or `xraytk finetune classify` first, to its end.",
+        )
+    return found
+
+
+def _refuse_empty(shards: str | Path, config: EvaluateConfig) -> str:
+    """Refuse an empty split; return the hash of its images."""
+    index, split = read_index(shards, config.cache), config.split
+    counts = {name: len(index.rows(name)) for name in SPLITS}
+    if not counts[split]:
+        there = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        raise DataError(
+            f"there is no image in the {split} split of {shards}",
+            f"found: {there}",
+            "Ingest images of more patients, or choose another split with --split.",
+        )
+    return hash_of_ids([bytes(name).decode() for name in index.image_id[index.rows(split)]])
+
+
+def _reports(
+    config: EvaluateConfig,
+    folder: Path,
+    out: Path,
+    model: saved.Saved,
+    shards: str | Path,
+    progress: Progress,
+    note: str,
+) -> RunScores:
+    """Write and score reports in every language."""
+    task: ReportTask = model.learner
+    langs = [lang for lang in config.asked_langs if lang in task.langs]
+    if not langs:
+        raise DataError(
+            f"{folder} knows no language that is asked for",
+            f"asked for {', '.join(config.asked_langs)}; it learned {', '.join(task.langs)}",
+        )
+    written: dict[str, list[Prediction]] = {lang: [] for lang in langs}
+    thumbs: Thumbs = {}
+    for batch in _batches(config, model, shards, progress, f"evaluate {folder.name}"):
+        if len(thumbs) < MOST_KEPT:
+            pixels = batch.image[:, 0].cpu().numpy()
+            thumbs |= {i: gallery.thumbnail(x) for i, x in zip(batch.image_id, pixels, strict=True)}
+        for lang in langs:
+            written[lang] += task.predict(batch, lang, beam=config.beam, no_repeat=config.no_repeat)
+    ids = [p.image_id for p in written[langs[0]]]
+    facts = _facts(config.work, ids)
+    scored: dict[str, Scored] = {}
+    scores: metrics.Scores = {}
+    paths = []
+    rows: list[dict[str, Any]] = []
+    for lang in langs:
+        pairs = _pairs(written[lang], facts)
+        rows += reports.rows_of(_pairs(written[lang], facts, blank=True), lang)
+        if not pairs.ids:
+            scores[lang] = {m: absent(f"no {lang} reference") for m in metrics.TEXT_METRICS}
+            continue
+        scored[lang] = found = reports.score(pairs, config.reports(lang))
+        scores[lang] = next(iter(found.tables["words"].values()))
+        cases = pages.gallery({"generated": pairs}, lang, thumbs.get)
+        paths.append(out / f"page-{lang}{_suffix(config)}.html")
+        title = f"{folder.name}, {config.split} split, {lang}"
+        files.write_text(paths[-1], pages.of_scores(title, found, plots.of_reports(found.tables), cases))
+    protocol = fingerprinted(
+        {
+            "task": "report",
+            "beam": config.beam,
+            "no_repeat": config.no_repeat,
+            "max_tokens": task.decoder.config.max_tokens,
+            **{lang: _bare(s.protocol) for lang, s in scored.items()},
+            **_protocol(config, model, ids),
+        }
+    )
+    notes = _notes(scored, note)
+    tree = {"scores": {lang: files.plain(row) for lang, row in scores.items()}, **_tree(scored, protocol)}
+    tree["notes"] = list(notes)
+    grids = [
+        grid.Grid(f"{lang}: {g.title}", g.head, g.rows, g.notes)
+        for lang, s in scored.items()
+        for g in grid.grids_of(s)
+    ]
+    paths = [*files.write_run(out, folder.name, tree, rows, grids, _suffix(config)), *paths]
+    paths.append(out / f"gallery{_suffix(config)}.html")
+    cases_of_all = _worst_first(written, thumbs)
+    shown = f"{len(cases_of_all)} of {len(thumbs)} images, worst ROUGE-L first"
+    subtitle = f"{folder.name}, {config.split} split, {shown}"
+    gallery.write_page(paths[-1], "Reports: reference and generated", subtitle, cases_of_all)
+    findings = {
+        f"{lang} {row}": values
+        for lang, s in scored.items()
+        for row, values in s.tables.get("findings", {}).items()
+        if row in clinical.MEANS
+    }
+    return RunScores(folder, "report", len(ids), scores, protocol, tuple(paths), findings, notes)
+
+
+def _pairs(
+    written: list[Prediction], facts: Mapping[str, Mapping[str, str]], *, blank: bool = False
+) -> reports.Pairs:
+    """Those predictions that have a reference, or all of them."""
+    kept = [p for p in written if blank or str(p.reference).strip()]
+    return reports.Pairs(
+        tuple(p.image_id for p in kept),
+        tuple(p.patient_hash for p in kept),
+        tuple(p.text for p in kept),
+        tuple(str(p.reference) for p in kept),
+        {fact: tuple(cells.get(p.image_id, "") for p in kept) for fact, cells in facts.items()},
+    )
+
+
+def _facts(work: Path, ids: list[str]) -> dict[str, dict[str, str]]:
+    """Sex, age band and view of each image, as far as the workspace's manifest has them."""
+    columns = Columns(Workspace(work).ingest / "manifest")
+    wanted = set(ids)
+    names = columns.needed("image_id").to_pylist()
+    out = {}
+    for fact, column in (("sex", "sex"), ("age", "age_years"), ("view", "view")):
+        values = columns.read(column)
+        if values is not None:
+            pairs = zip(names, values.to_pylist(), strict=True)
+            out[fact] = {i: given.group(fact, "" if v is None else str(v)) for i, v in pairs if i in wanted}
+    return out
+
+
+def _worst_first(written: dict[str, list[Prediction]], thumbs: Thumbs) -> list[gallery.Case]:
+    """Cases for the gallery, those with the lowest mean ROUGE-L first."""
+    ranked = []
+    for i, first in enumerate(next(iter(written.values()))):
+        if first.image_id not in thumbs:
+            break
+        lines: dict[str, str] = {}
+        values = []
+        for lang, predictions in written.items():
+            reference, text = str(predictions[i].reference), predictions[i].text
+            lines[f"reference {lang}"] = reference or "(none)"
+            if reference.strip():
+                value = metrics.rouge_l(units(text, lang), units(reference, lang))
+                values.append(value)
+                lines[f"generated {lang}"] = f"{text}  (ROUGE-L {value:.2f})"
+            else:
+                lines[f"generated {lang}"] = text
+        mean = float(np.mean(values)) if values else 2.0  # nothing to compare with: last
+        ranked.append((mean, gallery.Case(first.image_id, thumbs[first.image_id], lines)))
+    ranked.sort(key=lambda pair: (pair[0], pair[1].name))
+    return [case for _, case in ranked[:SHOWN]]
+
+
+def _labels(
+    config: EvaluateConfig,
+    folder: Path,
+    out: Path,
+    model: saved.Saved,
+    shards: str | Path,
+    progress: Progress,
+    note: str,
+) -> RunScores:
+    """Predict and score labels."""
+    task: ClassifyTask = model.learner
+    predictions: list[Prediction] = []
+    for batch in _batches(config, model, shards, progress, f"evaluate {folder.name}"):
+        predictions += task.predict(batch)
+    cuts = model.facts.get("thresholds", {})
+    said = "highest F1 on the validation split" if cuts else "0.5 for every label; nothing was fitted"
+    fitted = labels.Fitted({label: cuts.get(label, 0.5) for label in task.labels}, 1.0, said)
+    ids = tuple(p.image_id for p in predictions)
+    scores, truth = as_arrays(predictions, task.labels)
+    facts = {f: tuple(cells.get(i, "") for i in ids) for f, cells in _facts(config.work, list(ids)).items()}
+    test = labels.LabelSet(ids, tuple(p.patient_hash for p in predictions), task.labels, scores, truth, facts)
+    scored = labels.score(test, config.labels(), fitted)
+    protocol = fingerprinted({**_bare(scored.protocol), **_protocol(config, model, list(ids))})
+    table = scored.tables["labels"]
+    notes = _notes({"": scored}, note)
+    tree = {
+        "scores": files.plain(table),
+        **_tree({"": scored}, protocol),
+        "notes": list(notes),
+        **scored.facts,
+    }
+    paths = files.write_run(out, folder.name, tree, scored.rows, grid.grids_of(scored), _suffix(config))
+    figures = plots.of_labels(test, fitted, table)
+    paths += files.write_figures(out / "figures", figures, _suffix(config))
+    paths.append(out / f"page{_suffix(config)}.html")
+    files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", scored, figures))
+    return RunScores(folder, "classify", len(ids), table, protocol, tuple(paths), {}, notes)
+
+
+def _tree(scored: Mapping[str, Scored], protocol: dict[str, Any]) -> dict[str, Any]:
+    """More of metrics.json: all tables and subgroups."""
+
+    def named(lang: str, table: str) -> str:
+        return f"{lang}: {table}" if lang else table
+
+    return {
+        "protocol": protocol,
+        "tables": {named(lang, n): files.plain(t) for lang, s in scored.items() for n, t in s.tables.items()},
+        "groups": {
+            named(lang, n): [files.plain_groups(g) for g in found]
+            for lang, s in scored.items()
+            for n, found in s.groups.items()
+        },
+    }
+
+
+def _notes(scored: Mapping[str, Scored], note: str) -> tuple[str, ...]:
+    """What has to be said: of the reading, and what is absent."""
+    lacking = [
+        f"{lang} {name}: {why}".strip() for lang, s in scored.items() for name, why in s.absent.items()
+    ]
+    return (*([note] if note else []), *lacking)
+
+
+def _batches(
+    config: EvaluateConfig, model: saved.Saved, shards: str | Path, progress: Progress, name: str
+) -> Iterator[Batch]:
+    task = model.learner
+    stream = Stream(
+        shards,
+        config.split,
+        build(StreamConfig, model.facts["data"], "data."),
+        needs=task.needs | {"patient_hash"},
+        labels=task.labels if isinstance(task, ClassifyTask) else None,
+        device=device_of(config.machine),
+        cache=config.cache,
+        progress=progress,
+    )
+    with progress.task(name, stream.count) as counted:
+        seen = 0
+        for batch in stream.once(batch=config.batch, workers=config.machine.workers):
+            yield batch
+            seen += len(batch.image_id)
+            counted.update(seen)
+
+
+def _protocol(config: EvaluateConfig, model: saved.Saved, ids: list[str]) -> dict[str, Any]:
+    """What all tasks state."""
+    return {
+        "split": config.split,
+        "images": len(ids),
+        "image_ids_sha256": hash_of_ids(ids),
+        "data": model.facts["data"],
+        "intervals": intervals(config.bootstrap, config.seed),
+        "selection": "best on the validation split" if "validation" in model.facts else "last state",
+    }
+
+
+def _bare(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in protocol.items() if key != "fingerprint"}
+
+
+def _suffix(config: EvaluateConfig) -> str:
+    return "" if config.split == "test" else f"-{config.split}"

@@ -1,0 +1,219 @@
+"""Pages that need no other file: scores of one system, of two, and cases, worst first."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytk.data.page import Html, document, joined, picture, table, tag
+from xraytk.models.tokens import units
+from xraytk.records import RESEARCH_NOTICE
+from xraytk.tasks.metrics.text import rouge_l
+from xraytk.tasks.scoring import clinical, grid, marked
+from xraytk.tasks.scoring.reports import Pairs
+from xraytk.tasks.scoring.scored import Scored
+from xraytk.tasks.scoring.versus import Versus
+
+Pictures = Callable[[str], NDArray[np.uint8] | None]
+SHOWN = 40
+"""Cases on a page."""
+STYLE = (
+    marked.STYLE
+    + """
+table { font-size: .9em; margin: .3em 0 1em } td { white-space: nowrap }
+.wide { overflow-x: auto } section { margin: 2em 0 } h2 { font-size: 1.15em } h3 { font-size: 1em; margin: 0 }
+.note { color: var(--soft); font-size: .9em; margin: .2em 0 }
+img { max-width: 100%; height: auto; background: #fff }
+article { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 1em;
+  margin: 1em 0; break-inside: avoid }
+.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(18em, 1fr)); gap: 1.2em }
+.sides p { margin: .2em 0; white-space: pre-wrap } .name { color: var(--soft); font-size: .85em }
+.worse { color: var(--alarm) } .better { color: var(--fine) }
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One image with its reports.
+
+    Args:
+        name: Image id.
+        reference: The report.
+        generated: By system.
+        rouge: ROUGE-L by system.
+        findings: Of the reference and of each system, where there is a labeller.
+    """
+
+    name: str
+    reference: str
+    generated: Mapping[str, str]
+    rouge: Mapping[str, float]
+    findings: Mapping[str, Any]
+
+
+def cases_of(systems: Mapping[str, Pairs], lang: str) -> list[Case]:
+    """All cases, worst first: by the mean of ROUGE-L and of the share of agreeing findings.
+
+    Args:
+        systems: The same images in the same order, by name of the system.
+        lang: Of the reports.
+    """
+    first = next(iter(systems.values()))
+    labels = {name: clinical.label_all(pairs.hypotheses, lang) for name, pairs in systems.items()}
+    truth = clinical.label_all(first.references, lang)
+    ranked = []
+    for i, image in enumerate(first.ids):
+        reference = first.references[i]
+        generated = {name: pairs.hypotheses[i] for name, pairs in systems.items()}
+        rouge = {name: rouge_l(units(text, lang), units(reference, lang)) for name, text in generated.items()}
+        said = {name: marked.states(found[i]) for name, found in labels.items() if found is not None}
+        own = marked.states(truth[i]) if truth is not None else None
+        case = Case(image, reference, generated, rouge, {"": own, **said} if own is not None else {})
+        ranked.append((sum(_worth(case, name) for name in systems), image, case))
+    ranked.sort(key=lambda entry: entry[:2])
+    return [case for _, _, case in ranked]
+
+
+def _worth(case: Case, name: str) -> float:
+    """How good one report is, for the order of the page."""
+    if not case.findings:
+        return case.rouge[name]
+    found = marked.findings(case.findings[""], case.findings[name])
+    agree = sum(f.kind == "right" for f in found) / len(found) if found else 1.0
+    return (case.rouge[name] + agree) / 2
+
+
+def _article(case: Case, lang: str, image: NDArray[np.uint8] | None) -> Html:
+    reference: Html = Html("")
+    sides = []
+    for name, text in case.generated.items():
+        reference, shown = marked.words(case.reference, text, lang)
+        label = f"generated{f' by {name}' if len(case.generated) > 1 else ''}, ROUGE-L {case.rouge[name]:.2f}"
+        chips = Html("")
+        if case.findings:
+            chips = marked.chips(marked.findings(case.findings[""], case.findings[name]))
+        body = shown if text.strip() else tag("span", "(empty)", class_="worse")
+        sides.append(tag("div", tag("div", label, class_="name"), tag("p", body), chips))
+    if len(case.generated) > 1:  # marks fit one system only
+        reference = joined([case.reference])
+    left = tag("div", tag("div", "reference", class_="name"), tag("p", reference))
+    return tag(
+        "article",
+        tag("h3", case.name),
+        Html("") if image is None else picture(image, "the radiograph"),
+        tag("div", left, *sides, class_="sides"),
+    )
+
+
+def pictures_of(folder: Path | None) -> Pictures:
+    """Small pictures of a folder: ``<id>.png``, ``<id>.jpg``, or an ingest folder's ``<2>/<id>.png``."""
+
+    def find(name: str) -> NDArray[np.uint8] | None:
+        if folder is None or "/" in name or "\\" in name:
+            return None
+        for path in (folder / f"{name}.png", folder / f"{name}.jpg", folder / name[:2] / f"{name}.png"):
+            if path.is_file():
+                from xraytk.tasks.gallery import thumbnail
+
+                pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+                return None if pixels is None else thumbnail(np.asarray(pixels, dtype=np.uint8))
+        return None
+
+    return find
+
+
+def _none(name: str) -> NDArray[np.uint8] | None:
+    return None
+
+
+def gallery(systems: Mapping[str, Pairs], lang: str, pictures: Pictures = _none) -> Html:
+    """Cases, worst first, with matching words and findings marked.
+
+    Args:
+        systems: The same images in the same order, by name of the system.
+        lang: Of the reports.
+        pictures: From an image id to (H, W) uint8, or None.
+    """
+    cases = cases_of(systems, lang)
+    shown = cases[:SHOWN]
+    told = (
+        "Marked: words that stand in both in the same order; underlined: the others. "
+        "Findings are read by rules from both texts: ✓ in both, − missed, + invented."
+    )
+    return tag(
+        "section",
+        tag("h2", f"Cases, worst first ({len(shown)} of {len(cases):,})"),
+        tag("p", told, class_="note"),
+        *(_article(case, lang, pictures(case.name)) for case in shown),
+    )
+
+
+def of_scores(title: str, scored: Scored, figures: Mapping[str, bytes], cases: Html | None = None) -> str:
+    """The page of one set of predictions."""
+    parts = [
+        tag("h1", title),
+        tag("p", f"{scored.images:,} images of {scored.patients:,} patients"),
+        tag("p", " ".join(RESEARCH_NOTICE.values()), class_="notice"),
+        _notes(scored.notes, scored.absent),
+        *(_grid(g) for g in grid.grids_of(scored)),
+        *(_figure(name, data) for name, data in figures.items()),
+        *([cases] if cases is not None else []),
+        _protocol(scored.protocol),
+    ]
+    return document(title, joined(parts, "\n"), STYLE)
+
+
+def of_versus(found: Versus, cases: Html | None = None) -> str:
+    """The page of a comparison."""
+    title = f"{found.names[0]} and {found.names[1]}"
+    parts = [
+        tag("h1", title),
+        tag(
+            "p",
+            f"the same {found.images:,} images of {found.patients:,} patients; first minus second",
+        ),
+        tag("p", " ".join(RESEARCH_NOTICE.values()), class_="notice"),
+        _notes(found.notes, {}),
+        *(_grid(grid.of_differences(name, rows, found.names)) for name, rows in found.tables.items()),
+        *([cases] if cases is not None else []),
+        _protocol(found.protocol),
+    ]
+    return document(title, joined(parts, "\n"), STYLE)
+
+
+def _notes(notes: Sequence[str], lacking: Mapping[str, str]) -> Html:
+    lines = [*notes, *(f"{name}: {why}" for name, why in lacking.items())]
+    return (
+        tag("section", tag("h2", "To know"), *(tag("p", line, class_="note") for line in lines))
+        if lines
+        else Html("")
+    )
+
+
+def _grid(shown: grid.Grid) -> Html:
+    notes = (tag("p", note, class_="note") for note in shown.notes)
+    return tag("section", tag("h2", shown.title), tag("div", shown.html(), class_="wide"), *notes)
+
+
+def _figure(name: str, data: bytes) -> Html:
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return tag("section", tag("h2", name), tag("img", src=source, alt=name))
+
+
+def _protocol(protocol: Mapping[str, Any]) -> Html:
+    rows = [(key.replace("_", " "), _plain(value)) for key, value in protocol.items()]
+    return tag("section", tag("h2", "Protocol"), table(("", ""), rows, "protocol"))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{k}: {_plain(v)}" for k, v in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
