@@ -79,8 +79,9 @@ TERMS: Sequence[Rule] = [
     ),
     Term(
         (Says(HEART),),
-        r"cardio_?megal\w*|(?:cardiac|heart|biventricular|(?:left|right) (?:ventricular|"
-        r"heart)) enlargement",
+        r"cardio_?megal\w*|(?:cardiac|heart|biventricular|(?:left|right) (?:ventricular"
+        r"|heart)) enlargement|(?:enlarged|dilated) (?:left |right )?ventricles?"
+        r"|increase in (?:the )?(?:heart|cardiac) size",
     ),
     Term(
         (Says(HEART),),
@@ -128,7 +129,8 @@ TERMS: Sequence[Rule] = [
     ),
     Term(
         (Says(FLUID),),
-        r"(?:sub_?pulmonic |pleural )?effusions?|pleural (?:\w+ )?(?:fluid|collections?|effusive)|"
+        r"(?:sub_?pulmonic |pleural )?effusions?|pleural (?:(?!air\b|gas\b)\w+ )?(?:fluid|collections?"
+        r"|effusive)|"
         r"(?:hydro|ha?emo|chylo|pyo)_?thora(?:x|ces)|empyemas?"
         r"|fluid (?:with)?in(?: \w+){0,3} (?:fissures?|pleural space|hemithorax)|(?:layering|"
         r"loculated|fissural) (?:pleural )?fluid|costophrenic fluid",
