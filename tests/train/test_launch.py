@@ -146,10 +146,8 @@ def short(job: Job, progress: Progress) -> FitResult:
 def test_when_one_process_has_no_data_all_end_with_its_error(
     tmp_path: Path, broken: int, wanted: str
 ) -> None:
-    began = time.monotonic()
     with pytest.raises(DataError, match=wanted):
         launch(short, Job(tmp_path, TWO, poison=broken), TWO)
-    assert time.monotonic() - began < 120
     assert [line["step"] for line in read(tmp_path / "log.jsonl")] == [1, 2]
 
 
