@@ -1,0 +1,134 @@
+"""What the rules of a language are made of, and how its patterns become one scan of a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from xraytk.tasks.findings.labels import Side
+
+Meaning = Literal["absent", "uncertain", "unsaid", "gone"]
+"""What a cue makes of a finding. "unsaid": no statement (a question, a history), so no mention.
+"gone": absent, but only for devices (removed)."""
+Reach = Literal["ahead", "back", "both", "auto", "either", "beside", "before"]
+"""Where a cue acts, up to the end of its clause. "auto": ahead if anything is there, else back.
+"either": back if anything is there, else ahead. "beside": the nearest finding on each side.
+"before": the finding that ends where the cue begins."""
+
+ALL = frozenset({1, 0, -1})
+
+
+class Says(NamedTuple):
+    """What a term says when nothing around it changes that."""
+
+    finding: str
+    state: int = 1
+    sign: bool = False
+    keep: frozenset[int] = ALL
+    """States in which there is a mention at all."""
+
+
+class Term(NamedTuple):
+    """Words that name a finding; without ``says``, words that look like one and are none."""
+
+    says: tuple[Says, ...]
+    pattern: str
+
+
+class Organ(NamedTuple):
+    """Words that name a part of the chest, which a quality then judges."""
+
+    says: tuple[Says, ...]
+    """The finding if the quality is bad; a good quality makes it absent."""
+    name: str
+    pattern: str
+
+
+class Quality(NamedTuple):
+    """Words that judge organs: 0 good, 1 bad, -1 between."""
+
+    state: int
+    organs: frozenset[str]
+    pattern: str
+    only_absent: bool = False
+    """A bad quality that says something only where it is denied ("no abnormality")."""
+
+
+class Cue(NamedTuple):
+    """Words that change what a finding near them says; without a meaning, words that do not."""
+
+    meaning: Meaning | None
+    reach: Reach
+    pattern: str
+
+
+class Mark(NamedTuple):
+    """Words and signs that shape a sentence.
+
+    "stop" ends every scope, "fence" only that of absence ahead, "pause" may end one; "verb",
+    "steady" and "or" help to decide.
+    """
+
+    kind: Literal["stop", "fence", "pause", "verb", "steady", "or"]
+    pattern: str
+
+
+Rule = Term | Organ | Quality | Cue | Mark
+
+
+class Token(NamedTuple):
+    """A rule found in a sentence."""
+
+    start: int
+    end: int
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules of a language."""
+
+    rules: Sequence[Rule]
+    """The first that fits wins."""
+    sides: Mapping[str, Side | None]
+    """Pattern to side; None: words that hold a side's name and mean none."""
+    ends: Callable[[str, Sequence[Token], int], bool]
+    """Whether the pause with this index ends the scopes around it."""
+    compiled: Callable[[str], str]
+    """From a rule's pattern to a regular expression."""
+    gap: str
+    """What may stand between a quality and the organ behind it."""
+    listed: str
+    """What may stand between two organs that share a quality."""
+    after_side_first: bool = False
+    _scan: re.Pattern[str] = field(init=False)
+    _sides: re.Pattern[str] = field(init=False)
+    _side_of: tuple[Side | None, ...] = field(init=False)
+    between: re.Pattern[str] = field(init=False)
+    lists: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        scan = "|".join(f"(?P<r{i}>{self.compiled(rule.pattern)})" for i, rule in enumerate(self.rules))
+        sides = "|".join(f"(?P<s{i}>{self.compiled(pattern)})" for i, pattern in enumerate(self.sides))
+        object.__setattr__(self, "_scan", re.compile(scan))
+        object.__setattr__(self, "_sides", re.compile(sides))
+        object.__setattr__(self, "_side_of", tuple(self.sides.values()))
+        object.__setattr__(self, "between", re.compile(self.gap))
+        object.__setattr__(self, "lists", re.compile(self.listed))
+
+    def tokens(self, text: str) -> list[Token]:
+        """The rules found in a sentence (lower case), from left to right, none inside another."""
+        return [
+            Token(m.start(), m.end(), self.rules[int((m.lastgroup or "")[1:])])
+            for m in self._scan.finditer(text)
+        ]
+
+    def sides_of(self, text: str) -> list[tuple[int, int, Side]]:
+        """The words for sides in a sentence: start, end, side."""
+        found = [
+            (m.start(), m.end(), self._side_of[int((m.lastgroup or "")[1:])])
+            for m in self._sides.finditer(text)
+        ]
+        return [(start, end, side) for start, end, side in found if side]
