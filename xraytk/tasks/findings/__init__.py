@@ -1,8 +1,8 @@
 """What a chest report says: fourteen findings, in English and in Chinese, by rules.
 
-    >>> from xraytk.tasks.findings import label
-    >>> label("Small left effusion. No pneumothorax.", "en").findings["Pleural Effusion"]
-    1
+>>> from xraytk.tasks.findings import label
+>>> label("Small left effusion. No pneumothorax.", "en").findings["Pleural Effusion"]
+1
 """
 
 from xraytk.tasks.findings.label import label, label_many

@@ -21,7 +21,9 @@ from xraytk.tasks.findings.rules import ALL, Cue, Mark, Meaning, Organ, Quality,
 from xraytk.tasks.findings.sentences import sentences, statements
 
 _RULES: dict[str, Rules] = {"en": ENGLISH, "zh": CHINESE}
-_WIDE = {wide: wide - 0xFEE0 for wide in (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))}
+_WIDE = {
+    wide: wide - 0xFEE0 for wide in (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))
+}
 _LOWER = {upper: upper + 32 for upper in range(65, 91)} | _WIDE | {ord(c): " " for c in "\n\r\t\u00a0\u3000"}
 _WIDE_UPPER = {wide: wide - 0xFEE0 + 32 for wide in range(0xFF21, 0xFF3B)}
 _PLAIN = _LOWER | _WIDE_UPPER | {ord("’"): "'"}
@@ -154,7 +156,8 @@ def _judged(tokens: Sequence[Token], i: int, quality: Token) -> _Item:
     state = quality.rule.state
     keep = _ABSENT if quality.rule.only_absent else ALL
     says = tuple(s._replace(state=s.state if state == 1 else state, keep=keep) for s in rule.says)
-    return _Item(start, end, quality.start, max(blocks, default=0) if behind else 0, says, state == 0)
+    after = organ.end if quality.rule.only_absent else max(blocks, default=0)
+    return _Item(start, end, quality.start, after if behind else 0, says, state == 0)
 
 
 def _quality(
@@ -163,9 +166,9 @@ def _quality(
     """The quality that judges an organ: the one right before it, else the next behind it."""
     organ = tokens[i]
     last = tokens[i - 1] if i else None
-    if last and _fits(last, organ) and not _cut(last.end, organ.start, cuts):
-        if rules.between.fullmatch(text, last.end, organ.start):
-            return last
+    near = last and _fits(last, organ) and not _cut(last.end, organ.start, cuts)
+    if last and near and rules.between.fullmatch(text, last.end, organ.start):
+        return last
     for other in tokens[i + 1 :]:
         if _cut(organ.end, other.start, cuts) or isinstance(other.rule, Term):
             break
@@ -175,7 +178,11 @@ def _quality(
         if isinstance(tokens[j].rule, Organ):
             shared = judged.get(j)
             linked = rules.lists.fullmatch(text, tokens[j].end, organ.start)
-            return shared if linked and shared and _fits(shared, organ) and shared.end <= tokens[j].start else None
+            return (
+                shared
+                if linked and shared and _fits(shared, organ) and shared.end <= tokens[j].start
+                else None
+            )
     return None
 
 
@@ -208,9 +215,15 @@ def _effects(
         ahead = [
             i
             for i, item in enumerate(items)
-            if item.after <= cue.start and cue.end <= item.ahead_of and not _cut(cue.end, item.ahead_of, walls)
+            if item.after <= cue.start
+            and cue.end <= item.ahead_of
+            and not _cut(cue.end, item.ahead_of, walls)
         ]
-        back = [i for i, item in enumerate(items) if item.end <= cue.start and not _cut(item.end, cue.start - 1, cuts)]
+        back = [
+            i
+            for i, item in enumerate(items)
+            if item.end <= cue.start and not _cut(item.end, cue.start - 1, cuts)
+        ]
         if reach == "before":
             chosen = [i for i in back if items[i].end >= cue.start - 1]
         elif reach == "beside":

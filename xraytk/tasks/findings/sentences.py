@@ -12,18 +12,22 @@ from xraytk.data.sections import pieces
 STATED = frozenset({"findings", "impression"})
 """Sections whose words are statements; the indication, the history and the like only ask or tell."""
 
-_HEADED = re.compile(r"[:：】\]〕》>]|^[ \t]*[A-Z]{6,}\b|[\n.][ \t]*[A-Z]{6,}\b|\n|^\W*[\u4e00-\u9fff]{2,6}\s")
-_ABBREVIATED = r"(?<!\bdr)(?<!\bvs)(?<!\bapprox)(?<!\be\.g)(?<!\bi\.e)(?<!\bcm)(?<!\bmm)"
+_HEADED = re.compile(
+    r"[:：】\]〕》>]|^[ \t]*[A-Z]{6,}\b|[\n.][ \t]*[A-Z]{6,}\b|\n|^\W*[\u4e00-\u9fff]{2,6}\s"
+)
 _EN_END = re.compile(
-    rf"""
-    (?:(?i:{_ABBREVIATED})[.!]+(?=\s|$|[A-Z][a-z]))   # a full stop, also one without a blank behind it
-    | (?<=[cm]m)\.(?=\s+[A-Z]|\s*$)
+    r"""
+    [.!]+(?=\s|$|[A-Z][a-z])                     # also a full stop without a blank behind it
+    (?<!\bdr\.)(?<!\bDr\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bapprox\.)
+    (?:(?<![cm]m\.)|(?=\s+[A-Z]|\s*$))           # "2 cm." ends only before a capital
     | \?(?=\s+[A-Z]|\s*$)
-    | \n(?=\s*\n|[ \t]*(?:[-*•]|\(?\d{{1,2}}[.)])\s)   # a blank line, a list
+    | \n(?=\s*\n|[ \t]*(?:[-*•]|\(?\d{1,2}[.)])\s)  # a blank line, a list
     """,
     re.VERBOSE,
 )
-_ZH_END = re.compile(r"[。！!；;\n]|[？?](?=\s*[^\s，。、）)])|(?<!\d)\.(?!\d)|(?=(?<!\d)[1-9][.、．)）]\s?[\u4e00-\u9fff])")
+_ZH_END = re.compile(
+    r"[。！!；;\n]|[？?](?=\s*[^\s，。、）)])|(?<!\d)\.(?!\d)|(?=(?<!\d)[1-9][.、．)）]\s?[\u4e00-\u9fff])"
+)
 _WRAPPED_CHARS = 55
 _NUMBER = re.compile(r"\s*\(?\d{1,2}[.)]?\s*$")
 _FOREIGN = re.compile(
@@ -33,7 +37,9 @@ _FOREIGN = re.compile(
 _ENGLISH = re.compile(
     r"\b(?:the|is|are|no|of|and|or|with|without|there|normal|in|on|heart|lungs?|right|left|was|has|seen|clear)\b"
 )
-_SCRIPTS = re.compile(r"[\u3040-\u30ff\uac00-\ud7af\u0400-\u04ff\u0600-\u06ff\u0900-\u097f\u0e00-\u0e7f\u0370-\u03ff]")
+_SCRIPTS = re.compile(
+    r"[\u3040-\u30ff\uac00-\ud7af\u0400-\u04ff\u0600-\u06ff\u0900-\u097f\u0e00-\u0e7f\u0370-\u03ff]"
+)
 _FOREIGN_SHARE = 0.2
 
 
