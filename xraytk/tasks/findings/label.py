@@ -16,7 +16,7 @@ from xraytk.records import LANGUAGES
 from xraytk.tasks.findings.chinese import CHINESE
 from xraytk.tasks.findings.english import ENGLISH
 from xraytk.tasks.findings.labels import UNSIDED, Labels, Mention, aggregate
-from xraytk.tasks.findings.places import sides_of
+from xraytk.tasks.findings.places import Place, sides_of
 from xraytk.tasks.findings.rules import ALL, Cue, Mark, Meaning, Organ, Quality, Rules, Says, Term, Token
 from xraytk.tasks.findings.sentences import sentences, statements
 
@@ -29,6 +29,7 @@ _WIDE_UPPER = {wide: wide - 0xFEE0 + 32 for wide in range(0xFF21, 0xFF3B)}
 _PLAIN = _LOWER | _WIDE_UPPER | {ord("’"): "'"}
 _CACHED = 20_000
 _ABSENT = frozenset({0})
+_LEFT_BEHIND = frozenset({"Fracture", "Support Devices"})
 
 
 class _Item(NamedTuple):
@@ -99,8 +100,8 @@ def _mentions(sentence: str, lang: str) -> tuple[Mention, ...]:
     items = _items(sentence, tokens, cuts, rules)
     effects = _effects(tokens, items, cuts, fences, [p.start for p in pauses])
     _alternatives(tokens, items, effects, cuts)
-    spans = [(i.start, i.end) for i in items]
-    sides = sides_of(sentence, spans, [i.says for i in items], tokens, cuts, rules)
+    places = [_place(item, effect) for item, effect in zip(items, effects, strict=True)]
+    sides = sides_of(sentence, places, tokens, cuts, rules)
     out = []
     for item, effect, side in zip(items, effects, sides, strict=True):
         for says in item.says:
@@ -111,11 +112,17 @@ def _mentions(sentence: str, lang: str) -> tuple[Mention, ...]:
     return tuple(out)
 
 
+def _place(item: _Item, effect: set[Meaning]) -> Place:
+    findings = frozenset(says.finding for says in item.says)
+    absent = item.good or "absent" in effect
+    return Place(item.start, item.end, findings, any(says.sign for says in item.says), absent)
+
+
 def _state(says: Says, effect: set[Meaning], good: bool) -> int | None:
     """The state of a finding under its cues; None: nothing is said of it."""
     state: int | None = says.state
     absent = "absent" in effect or ("gone" in effect and says.finding == "Support Devices")
-    if "unsaid" in effect:
+    if "unsaid" in effect or ("treated" in effect and says.finding not in _LEFT_BEHIND):
         return None
     if good or says.state == 0:
         state = None if absent else 0
@@ -251,6 +258,8 @@ def _alternatives(
         for i, j in zip(before, behind, strict=False):
             pair = items[i].says + items[j].says
             if _cut(items[i].end, items[j].start, cuts) or items[i].good or items[j].good:
+                continue
+            if "present" in effects[i] or "present" in effects[j]:
                 continue
             if len({s.finding for s in pair}) > 1 and all(s.state for s in pair):
                 effects[i].add("uncertain")

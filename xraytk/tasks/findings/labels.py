@@ -26,6 +26,9 @@ FINDINGS = (
 )
 """The observations of CheXpert, in the order of its files."""
 
+ECM, HEART, OPACITY, LESION, EDEMA, CONSOLIDATION, PNEUMONIA = FINDINGS[1:8]
+COLLAPSE, AIR, FLUID, PLEURA, FRACTURE, DEVICE = FINDINGS[8:]
+
 UNSIDED = frozenset({"No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly"})
 
 
@@ -62,7 +65,7 @@ class Labels:
     def side(self, finding: str) -> Side | None:
         """Where a finding is: over all mentions that agree with its label."""
         state = self.findings[finding]
-        sides = {m.side for m in _that_count(self.mentions, finding) if m.state == state}
+        sides = {m.side for m in self.mentions if m.finding == finding and m.state == state}
         return joined(side for side in sides if side)
 
 

@@ -2,121 +2,148 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from xraytk.tasks.findings.labels import Side, joined
-from xraytk.tasks.findings.rules import Cue, Mark, Rules, Says, Token
+from xraytk.tasks.findings.rules import Cue, Mark, Rules, Token
 
-Span = tuple[int, int]
-_LIST_CHARS = 24
 _SHOWN = frozenset({"Lung Opacity", "Consolidation"})
+"""Findings that others explain."""
+_ALONE = frozenset({"Edema"})
+"""Findings that do not take the side of what they are listed with."""
+_LINK_CHARS = 24
+_LINK = re.compile(r"[\s,、]*(?:and|or|/|及|和|与)?[\s]*(?:\w+\s+){0,2}(?:to\s+)?[\s、]*")
+_FAR = 10**9
+_Word = tuple[int, int, Side]
+"""A word for a side: start, end, side."""
+
+
+class Place(NamedTuple):
+    """Where an item stands in its sentence, what it names, and whether that is absent."""
+
+    start: int
+    end: int
+    findings: frozenset[str]
+    sign: bool
+    absent: bool
+
+
+@dataclass(slots=True)
+class _Sentence:
+    text: str
+    places: Sequence[Place]
+    words: Sequence[_Word]
+    tokens: Sequence[Token]
+    cuts: Sequence[int]
+    rules: Rules
+    pauses: list[int] = field(init=False)
+    sides: list[Side | None] = field(init=False)
+    sources: list[str] = field(init=False)
+    """How each side was found: "before", "behind", "carried", "" if not."""
+
+    def __post_init__(self) -> None:
+        marks = [t for t in self.tokens if isinstance(t.rule, Mark)]
+        self.pauses = sorted({*self.cuts, *(t.start for t in marks if t.rule.kind in ("pause", "or"))})
+        self.sides, self.sources = [None] * len(self.places), [""] * len(self.places)
+
+    def paused(self, start: int, end: int) -> bool:
+        return any(start <= p < end for p in self.pauses)
+
+    def cut(self, start: int, end: int) -> bool:
+        return any(start <= c <= end for c in self.cuts)
 
 
 def sides_of(
-    text: str,
-    items: Sequence[Span],
-    says: Sequence[tuple[Says, ...]],
-    tokens: Sequence[Token],
-    cuts: Sequence[int],
-    rules: Rules,
+    text: str, places: Sequence[Place], tokens: Sequence[Token], cuts: Sequence[int], rules: Rules
 ) -> list[Side | None]:
-    """Tell the side of each item: by words inside it, before it, behind it, else shared in a list.
+    """Tell the side of each item: by words inside it, before it, behind it, else by its neighbours.
 
     Args:
         text: The sentence, lower case.
-        items: Start and end of each, in order.
-        says: What each says.
+        places: The items, in order.
         tokens: The rules found in the sentence.
         cuts: Where scopes end.
         rules: Of the language.
     """
     words = rules.sides_of(text)
-    if not words or not items:
-        return [None] * len(items)
-    pauses = [t.start for t in tokens if isinstance(t.rule, Mark) and t.rule.kind in ("pause", "or")]
-    out: list[Side | None] = []
-    sources: list[str] = []
-    for item in items:
-        side, source = _own(item, items, words, cuts, pauses)
-        out.append(side)
-        sources.append(source)
-    _share(text, items, out, sources, cuts, rules)
-    _carry(items, says, out, tokens, words)
-    return out
+    if not words or not places:
+        return [None] * len(places)
+    sentence = _Sentence(text, places, words, tokens, cuts, rules)
+    for i in range(len(places)):
+        sentence.sides[i], sentence.sources[i] = _own(sentence, i)
+    _share(sentence)
+    _carry(sentence)
+    _share(sentence)
+    return sentence.sides
 
 
-def _own(
-    item: Span,
-    items: Sequence[Span],
-    words: Sequence[tuple[int, int, Side]],
-    cuts: Sequence[int],
-    pauses: Sequence[int],
-) -> tuple[Side | None, str]:
-    start, end = item
-    if inside := [side for a, b, side in words if start <= a and b <= end]:
+def _own(s: _Sentence, i: int) -> tuple[Side | None, str]:
+    """The side that words near an item tell."""
+    start, end, *_ = s.places[i]
+    if inside := [side for a, b, side in s.words if start <= a and b <= end]:
         return joined(inside), "before"
-    low = max([cut for cut in cuts if cut < start] + [e for _, e in items if e <= start], default=0)
-    high = min([cut for cut in cuts if cut >= end] + [s for s, _ in items if s >= end], default=10**9)
-    before = [(a, b, side) for a, b, side in words if a >= low and b <= start]
-    near = [w for w in before if not any(w[1] <= p < start for p in pauses)]
-    if near:
-        first = near[0]
-        linked = [w[2] for w in before if w[1] <= first[0] and first[0] - w[1] < _LIST_CHARS]
-        return joined([*linked, *(side for _, _, side in near)]), "before"
-    behind = [(a, b, side) for a, b, side in words if a >= end and b <= high]
-    direct = [
-        w
-        for w in behind
-        if not any(end <= p < w[0] for p in pauses)
-        and (_free(w, items, pauses) or min(s for s, _ in items if s >= w[1]) - w[1] > w[0] - end)
+    last = max([p.end for p in s.places if p.end <= start], default=0)
+    low = max([last, *(c for c in s.cuts if c < start)])
+    high = min(
+        [*(c for c in s.cuts if c >= end), *(p.start for p in s.places if p.start >= end)], default=_FAR
+    )
+    earlier = [w for w in s.words if w[0] >= last and w[1] <= start]
+    before = [w for w in earlier if w[0] >= low]
+    if near := [w for w in before if not s.paused(w[1], start)]:
+        return joined([*_linked(s, near[0], earlier), *(side for _, _, side in near)]), "before"
+    behind = [w for w in s.words if w[0] >= end and w[1] <= high and _behind(s, w, end)]
+    if behind:
+        return joined(side for _, _, side in behind), "behind"
+    if s.places[i].absent or not earlier:
+        return None, ""
+    turned = not before and s.rules.turns.search(s.text, earlier[-1][1], start)
+    return (None, "") if turned else (joined(side for _, _, side in before or earlier), "before")
+
+
+def _linked(s: _Sentence, word: _Word, earlier: Sequence[_Word]) -> list[Side]:
+    """The sides that "and" ties to a word: "moderate right and small left effusions"."""
+    return [
+        w[2]
+        for w in earlier
+        if w[1] <= word[0] and word[0] - w[1] < _LINK_CHARS and _LINK.fullmatch(s.text, w[1], word[0])
     ]
-    more = [w for w in behind if w not in direct and _free(w, items, pauses)]
-    if direct or more:
-        return joined(side for _, _, side in direct + more), "behind"
-    return (joined(side for _, _, side in before), "before") if before else (None, "")
 
 
-def _free(word: tuple[int, int, Side], items: Sequence[Span], pauses: Sequence[int]) -> bool:
-    """Whether no item follows a word for a side before the next pause."""
-    following = min((s for s, _ in items if s >= word[1]), default=None)
-    return following is None or any(word[1] <= p < following for p in pauses)
+def _behind(s: _Sentence, word: _Word, end: int) -> bool:
+    """Whether a word behind an item speaks of it, and not of the next item."""
+    following = min((p.start for p in s.places if p.start >= word[1]), default=_FAR)
+    free = following == _FAR or s.paused(word[1], following)
+    return free or (not s.paused(end, word[0]) and following - word[1] > word[0] - end)
 
 
-def _share(
-    text: str,
-    items: Sequence[Span],
-    out: list[Side | None],
-    sources: list[str],
-    cuts: Sequence[int],
-    rules: Rules,
-) -> None:
+def _share(s: _Sentence) -> None:
     """In "right effusion and atelectasis" both are right; so in "effusion and atelectasis on the right"."""
-    pairs = [(i - 1, i, "before") for i in range(1, len(items))]
-    pairs += [(i + 1, i, "behind") for i in range(len(items) - 2, -1, -1)]
-    for giver, taker, source in pairs:
-        first, second = sorted((giver, taker))
-        start, end = items[first][1], items[second][0]
-        if out[taker] or not out[giver] or sources[giver] != source or any(start <= c <= end for c in cuts):
+    n = len(s.places)
+    pairs = [(i - 1, i) for i in range(1, n)] + [(i + 1, i) for i in range(n - 2, -1, -1)]
+    for giver, taker in pairs:
+        wanted = ("before", "carried") if giver < taker else ("behind",)
+        if s.sides[taker] or not s.sides[giver] or s.sources[giver] not in wanted:
             continue
-        if start <= end and rules.lists.fullmatch(text, start, end):
-            out[taker], sources[taker] = out[giver], source
+        start, end = s.places[min(giver, taker)].end, s.places[max(giver, taker)].start
+        if start > end or s.places[taker].findings & _ALONE:
+            continue
+        listed = not s.cut(start, end) and s.rules.lists.fullmatch(s.text, start, end)
+        if listed or s.rules.joins.fullmatch(s.text, start, end):
+            s.sides[taker], s.sources[taker] = s.sides[giver], s.sources[giver]
 
 
-def _carry(
-    items: Sequence[Span],
-    says: Sequence[tuple[Says, ...]],
-    out: list[Side | None],
-    tokens: Sequence[Token],
-    words: Sequence[tuple[int, int, Side]],
-) -> None:
+def _carry(s: _Sentence) -> None:
     """What explains a finding, "right opacity, likely atelectasis", or says it again, is where it is."""
-    for i in range(1, len(items)):
-        start, end = items[i - 1][1], items[i][0]
-        until = items[i + 1][0] if i + 1 < len(items) else 10**9
-        if out[i] or not out[i - 1] or any(start <= a < end for a, _, _ in words):
+    for i in range(1, len(s.places)):
+        last, place = s.places[i - 1], s.places[i]
+        until = s.places[i + 1].start if i + 1 < len(s.places) else _FAR
+        if s.sides[i] or not s.sides[i - 1] or any(last.end <= a < place.start for a, _, _ in s.words):
             continue
-        cues = [t.rule for t in tokens if isinstance(t.rule, Cue) and start <= t.start < until]
-        explained = any(cue.meaning in (None, "uncertain") for cue in cues)
-        shown = any(s.finding in _SHOWN or s.sign for s in says[i - 1])
-        if (explained and shown) or {s.finding for s in says[i]} & {s.finding for s in says[i - 1]}:
-            out[i] = out[i - 1]
+        cues = [t.rule for t in s.tokens if isinstance(t.rule, Cue) and last.end <= t.start < until]
+        explains = any(cue.meaning in (None, "uncertain") for cue in cues)
+        shown = last.findings & _SHOWN or last.sign or s.sources[i - 1] == "carried"
+        if (explains and shown) or place.findings & last.findings:
+            s.sides[i], s.sources[i] = s.sides[i - 1], "carried"

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 from xraytk.tasks.findings.labels import Side
 
-Meaning = Literal["absent", "uncertain", "unsaid", "gone"]
+Meaning = Literal["present", "absent", "uncertain", "unsaid", "gone", "treated"]
 """What a cue makes of a finding. "unsaid": no statement (a question, a history), so no mention.
-"gone": absent, but only for devices (removed)."""
+"gone": absent, but only for devices (removed). "treated": no longer there, but for fractures and
+devices. "present": there ("no change in"), and no alternative to what it is listed with."""
 Reach = Literal["ahead", "back", "both", "auto", "either", "beside", "before"]
 """Where a cue acts, up to the end of its clause. "auto": ahead if anything is there, else back.
 "either": back if anything is there, else ahead. "beside": the nearest finding on each side.
@@ -104,12 +105,18 @@ class Rules:
     gap: str
     """What may stand between a quality and the organ behind it."""
     listed: str
-    """What may stand between two organs that share a quality."""
+    """What may stand between two organs that share a quality, or two findings that share a side."""
+    joined: str
+    """The same for findings, across the end of a scope."""
+    turn: str
+    """What stands between a side and a finding that is elsewhere."""
     _scan: re.Pattern[str] = field(init=False)
     _sides: re.Pattern[str] = field(init=False)
     _side_of: tuple[Side | None, ...] = field(init=False)
     between: re.Pattern[str] = field(init=False)
     lists: re.Pattern[str] = field(init=False)
+    joins: re.Pattern[str] = field(init=False)
+    turns: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_scan", self._union([rule.pattern for rule in self.rules]))
@@ -117,6 +124,8 @@ class Rules:
         object.__setattr__(self, "_side_of", tuple(self.sides.values()))
         object.__setattr__(self, "between", re.compile(self.gap))
         object.__setattr__(self, "lists", re.compile(self.listed))
+        object.__setattr__(self, "joins", re.compile(self.joined))
+        object.__setattr__(self, "turns", re.compile(self.turn))
 
     def spaced(self, pattern: str) -> str:
         """A pattern as a regular expression."""

@@ -21,14 +21,16 @@ _EN_END = re.compile(
     (?<!\bdr\.)(?<!\bDr\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bapprox\.)
     (?:(?<![cm]m\.)|(?=\s+[A-Z]|\s*$))           # "2 cm." ends only before a capital
     | \?(?=\s+[A-Z]|\s*$)
-    | \n(?=\s*\n|[ \t]*(?:[-*•]|\(?\d{1,2}[.)])\s)  # a blank line, a list
+    | \n(?=[ \t]*\n|[ \t]*(?:[-*•]|\(?\d{1,2}[.)])\s)  # a blank line, a list
     """,
     re.VERBOSE,
 )
 _ZH_END = re.compile(
-    r"[。！!；;\n]|[？?](?=\s*[^\s，。、）)])|(?<!\d)\.(?!\d)|(?=(?<!\d)[1-9][.、．)）]\s?[\u4e00-\u9fff])"
+    r"[。！!；;\n]|[？?](?=\s+)|(?<!\d)\.(?!\d)|(?=(?<!\d)[1-9][.、．)）]\s?[\u4e00-\u9fff])"
 )
 _WRAPPED_CHARS = 55
+_LONG_CHARS = 600
+"""A sentence is cut here at the latest, so that time stays in proportion to text."""
 _NUMBER = re.compile(r"\s*\(?\d{1,2}[.)]?\s*$")
 _FOREIGN = re.compile(
     r"\b(?:der|die|das|und|kein|keine|keinen|ohne|nicht|ist|sind|im|les?|des|du|et|est|sans|pas|aucune?|dans"
@@ -83,10 +85,15 @@ def sentences(text: str, lang: str) -> Iterator[tuple[int, str]]:
     """
     start = 0
     for end in [*_ends(text, lang), len(text)]:
-        part = text[start:end]
-        if part.strip() and not _NUMBER.fullmatch(part):
-            yield start, part
-        start = end
+        while start < end:
+            until = end
+            if end - start > _LONG_CHARS:
+                blank = max(text.rfind(sign, start, start + _LONG_CHARS) for sign in " ,，、")
+                until = blank + 1 if blank > start else start + _LONG_CHARS
+            part = text[start:until]
+            if part.strip() and not _NUMBER.fullmatch(part):
+                yield start, part
+            start = until
 
 
 def _ends(text: str, lang: str) -> Iterator[int]:
