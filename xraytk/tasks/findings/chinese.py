@@ -45,7 +45,7 @@ ORGANS: Sequence[Rule] = [
 
 _ANY = frozenset({"heart", "mediastinum", "lungs", "angles", "pleura", "bones"})
 _SIZED = frozenset({"heart", "mediastinum"})
-QUALITIES: Sequence[Rule] = [
+FIRST: Sequence[Rule] = [
     Quality(
         0,
         _SIZED,
@@ -53,6 +53,23 @@ QUALITIES: Sequence[Rule] = [
         "改变|征象)?(?!的)|不(?:大|宽)(?![于量])",
     ),
     Quality(0, frozenset({"angles"}), "(?:不|未见?|无)(?:明显)?(?:变钝|模糊|圆钝|消失)"),
+    Cue(
+        None,
+        "ahead",
+        "(?:未见|无)(?:明显|显著)?(?:变化|改变(?!，?)|增多|增大|吸收|减少|进展|好转|扩大|移位|"
+        "缩小)|未(?:完全|全部)(?:吸收|消失|复张)|请结合临床|变化不(?:大|著|明显)|显示不明显|"
+        "(?:部分|较前|明显|大部|略有?)+(?:吸收|减少|好转|消散)",
+    ),
+    # uncertain
+    Cue(
+        "uncertain",
+        "auto",
+        "(?:不|未|无法|难以|不能|尚不能|未能|不能够|难)(?:能)?(?:完全|绝对)?(?:除外|排除)",
+    ),
+]
+"""Qualities and cues that go before the terms: some hold a word that is one."""
+
+QUALITIES: Sequence[Rule] = [
     Quality(-1, _SIZED, "(?:稍|略)?饱满|偏大|丰满|临界|边缘性(?:增大|肿大)?|可疑增大"),
     Quality(
         1,
@@ -92,19 +109,6 @@ QUALITIES: Sequence[Rule] = [
 ]
 
 CUES: Sequence[Rule] = [
-    Cue(
-        None,
-        "ahead",
-        "(?:未见|无)(?:明显|显著)?(?:变化|改变(?!，?)|增多|增大|吸收|减少|进展|好转|扩大|移位|"
-        "缩小)|未(?:完全|全部)(?:吸收|消失|复张)|请结合临床|变化不(?:大|著|明显)|显示不明显|"
-        "(?:部分|较前|明显|大部|略有?)+(?:吸收|减少|好转|消散)",
-    ),
-    # uncertain
-    Cue(
-        "uncertain",
-        "auto",
-        "(?:不|未|无法|难以|不能|尚不能|未能|不能够|难)(?:能)?(?:完全|绝对)?(?:除外|排除)",
-    ),
     Cue(
         "uncertain",
         "back",
@@ -235,7 +239,7 @@ def _chunk(tokens: Sequence[Token]) -> list[Token]:
 
 
 CHINESE = Rules(
-    rules=[*QUALITIES[:2], *CUES[:2], *NONE, *TERMS, *QUALITIES[2:], *CUES[2:], *ORGANS, *MARKS],
+    rules=[*FIRST, *NONE, *TERMS, *QUALITIES, *CUES, *ORGANS, *MARKS],
     sides={
         "左(?:心|房|室|主支气管|上腹|前|旋|位)|右(?:心|房|室|主支气管|上腹|前|位)|双(?:腔|重)|"
         "两(?:根|枚|处|个|条|次|年|月|周|天)": None,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from xraytk.tasks.findings.english_cues import CUES, MARKS, QUALITIES
+from xraytk.tasks.findings.english_cues import CUES, FIRST, MARKS, QUALITIES
 from xraytk.tasks.findings.english_terms import NONE, TERMS
 from xraytk.tasks.findings.labels import ECM, FLUID, FRACTURE, HEART, OPACITY, PLEURA
 from xraytk.tasks.findings.rules import Cue, Mark, Organ, Quality, Rule, Rules, Says, Term, Token
@@ -131,7 +131,7 @@ def _is_verb(text: str, token: Token) -> bool:
 
 
 ENGLISH = Rules(
-    rules=[*NONE, *CUES[:8], *TERMS, *QUALITIES, *CUES[8:], *ORGANS, *MARKS],
+    rules=[*NONE, *FIRST, *TERMS, *QUALITIES, *CUES, *ORGANS, *MARKS],
     sides={
         r"(?:left|right) (?:ventric\w+|atri\w+|heart|cardiac|anterior|main|cavoatrial|"
         r"upper quadrant|upper abdom\w+|shift)": None,
@@ -149,7 +149,7 @@ ENGLISH = Rules(
     r"and (?:configuration|contour|shape|appearance|size)|appearance"
     r"|superior|upper|bilateral|left|right|thoracic|visualized|imaged|for|position|caliber|"
     r"configuration|transverse|lateral|well aerated|cardiac)[ -]+)*",
-    listed=r"[ ,/]*(?:(?:and|or|and/or)[ ]+)?(?:(?!no\b|without\b)[a-z]+[ ]+){0,2}",
+    listed=r"[ ,/]*(?:(?:and|or|and/or)[ ]+)?(?:(?!no\b|without\b|stable\b|unchanged\b)[a-z]+[ ]+){0,2}",
     joined=r" with (?:(?:adjacent|associated|underlying|overlying|compressive|post[ -]?obstructive"
     r"|accompanying|subjacent|mild|minimal|some) )+",
     turn=r"[;]|\b(?:but|however|although|and|though|while|otherwise)\b",

@@ -61,7 +61,7 @@ QUALITIES: Sequence[Rule] = [
     Quality(1, frozenset({"pleura"}), r"thickened|calcified|irregular"),
 ]
 
-CUES: Sequence[Rule] = [
+FIRST: Sequence[Rule] = [
     # neither yes nor no
     Cue(
         "present",
@@ -101,6 +101,10 @@ CUES: Sequence[Rule] = [
     Cue(None, "back", r"not (?:\w+ )?" + _SEEN + r" on (?:the )?(?:lateral|frontal|pa|ap|other)"),
     Cue(None, "back", r"age (?:is )?_?indeterminate"),
     Cue(None, "back", r"tips? (?:\w+ ){0,4}not (?:\w+ )?" + _SEEN),
+]
+"""Cues that go before the terms: some hold a word that is one."""
+
+CUES: Sequence[Rule] = [
     Cue(
         None,
         "ahead",
@@ -118,6 +122,7 @@ CUES: Sequence[Rule] = [
         r"yet) )*(?:be )?(?:(?:entirely|completely|definitely|definitively|totally|confidently|"
         r"fully) )*(?:exclu\w+|rule[ds]? out|ruled|discount\w*)(?: out)?",
     ),
+    Cue("unsaid", "back", r"(?:may|might|could) not be (?:" + _ADVERB + r")?" + _SEEN),
     Cue("uncertain", "both", r"(?:can_not|could not) be (?:differentiated|distinguished)(?: from)?"),
     Cue("uncertain", "back", r"not (?:un|in)likely|(?:not|less) likely(?=\s*[.,;)]|$)"),
     Cue("uncertain", "ahead", r"not without|with or without|less likely|much less likely"),
@@ -134,8 +139,8 @@ CUES: Sequence[Rule] = [
         r"(?:(?:is|are|remains?|also|be|was|were|seems?|thought) (?:also |most |more |very |"
         r"felt )*)?(?:possible|likely|probable|suspected|questionable|questioned|favou?red|"
         r"unlikely|doubtful|a possibility|a consideration|a concern|a possible \w+|considered|"
-        r"suggested|equivocal|indeterminate|uncertain|"
-        r"in the differential(?: diagnosis)?)(?=\s*[.,;)]|$)",
+        r"suggested|equivocal|indeterminate|uncertain"
+        r"|in the differential(?: diagnosis)?)(?=\s*[.,;)]|$| but)",
     ),
     Cue("uncertain", "beside", r"versus|vs\.?"),
     Cue("uncertain", "ahead", r"=(?<![a-z])\? ?(?=[a-z])"),

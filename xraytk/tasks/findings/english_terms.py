@@ -44,14 +44,15 @@ NONE: Sequence[Rule] = [
         r"(?:thyroid|breast|abdominal|adrenal|renal|hepatic|soft tissue|liver|pelvic|chest wall|"
         r"hilar lymph)"
         r" (?:nodules?|mass(?:es)?|lesions?|carcinoma|cancer)",
-        r"(?:(?:bon[ey]|osseous|skeletal|lytic|sclerotic|blastic|destructive|skin|vertebral|"
+        r"(?:(?:bon[ey]|osseous|skeletal|lytic|lucent|sclerotic|blastic|destructive|skin|vertebral|"
         r"spinal|rib)"
         r"(?: (?:or|and))?[ /-]+){1,4}"
         r"(?:lesions?|mass(?:es)?|metasta\w+|malignancy|densit\w+|opacit\w+|neoplasm)",
         r"(?:bone|bony|bone mineral|breast|calcific|calcified|metallic|metal|mineral|osseous|"
         r"vascular"
         r"|barium|contrast) densit(?:y|ies)",
-        r"mass effect|body mass|lean mass|muscle mass",
+        r"(?:thoracic|pleural|chest|abdominal|peritoneal) cavit(?:y|ies)(?! lesion)|mass effect"
+        r"|body mass|lean mass|muscle mass",
         r"(?:old |prior |previous |chronic |remote )?granulomatous (?:infections?|disease)",
         r"nipple (?:shadows?|markers?)|nipples?",
         r"(?:urinary|tract|wound|sinus|line|device|skin) infections?",
@@ -79,8 +80,9 @@ TERMS: Sequence[Rule] = [
     ),
     Term(
         (Says(HEART),),
-        r"cardio_?megal\w*|(?:cardiac|heart|biventricular|(?:left|right) (?:ventricular|"
-        r"heart)) enlargement",
+        r"cardio_?megal\w*|(?:cardiac|heart|biventricular|(?:left|right) (?:ventricular"
+        r"|heart)) enlargement|(?:enlarged|dilated) (?:left |right )?ventricles?"
+        r"|increase in (?:the )?(?:heart|cardiac) size",
     ),
     Term(
         (Says(HEART),),
@@ -99,8 +101,8 @@ TERMS: Sequence[Rule] = [
     Term((Says(AIR), Says(FLUID)), r"(?:hydro|ha?emo)_?pneumo_?thora(?:x|ces)"),
     Term(
         _FAILURE,
-        r"(?:congestive )?(?:heart|cardiac) failure|chf|(?:cardiac )?decompensation|"
-        r"congestive failure",
+        r"(?:congestive )?(?:heart|cardiac) failure|chf|(?:cardiac )?decompensation|(?:congestive"
+        r"|early) failure",
     ),
     Term(
         (Says(LESION), Says(OPACITY)),
@@ -128,7 +130,8 @@ TERMS: Sequence[Rule] = [
     ),
     Term(
         (Says(FLUID),),
-        r"(?:sub_?pulmonic |pleural )?effusions?|pleural (?:\w+ )?(?:fluid|collections?|effusive)|"
+        r"(?:sub_?pulmonic |pleural )?effusions?|pleural (?:(?!air\b|gas\b)\w+ )?(?:fluid|collections?"
+        r"|effusive)|"
         r"(?:hydro|ha?emo|chylo|pyo)_?thora(?:x|ces)|empyemas?"
         r"|fluid (?:with)?in(?: \w+){0,3} (?:fissures?|pleural space|hemithorax)|(?:layering|"
         r"loculated|fissural) (?:pleural )?fluid|costophrenic fluid",
@@ -233,7 +236,7 @@ TERMS: Sequence[Rule] = [
         r"(?:(?:central|venous|arterial|picc|ij|jugular|subclavian|femoral|dialysis|iv|"
         r"intravenous|support|indwelling|internal|hickman|monitoring|ecg|ekg) )+(?:lines?|access|"
         r"sheath|wires?)|lines(?= and tubes)|lines|midline catheter"
-        r"|picc|cvc|cvl|mediport|port_?a_?caths?|infus[ae]_?ports?|chest port|ports?|vas_?cath|"
+        r"|picc|cvc|cvl|mediport|port_?a_?cath(?:s|eters?)?|infus[ae]_?ports?|chest port|ports?|vas_?cath|"
         r"perm_?cath|swan_?ganz|introducer",
     ),
     Term(

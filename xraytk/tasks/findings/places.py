@@ -45,8 +45,8 @@ class _Sentence:
     """How each side was found: "before", "behind", "carried", "" if not."""
 
     def __post_init__(self) -> None:
-        marks = [t for t in self.tokens if isinstance(t.rule, Mark)]
-        self.pauses = sorted({*self.cuts, *(t.start for t in marks if t.rule.kind in ("pause", "or"))})
+        pauses = {t.start for t in self.tokens if isinstance(t.rule, Mark) and t.rule.kind in ("pause", "or")}
+        self.pauses = sorted({*self.cuts, *pauses})
         self.sides, self.sources = [None] * len(self.places), [""] * len(self.places)
 
     def paused(self, start: int, end: int) -> bool:
