@@ -184,13 +184,23 @@ def _quality(
     for j in range(i - 1, -1, -1):
         if isinstance(tokens[j].rule, Organ):
             shared = judged.get(j)
-            linked = rules.lists.fullmatch(text, tokens[j].end, organ.start)
+            linked = rules.lists.fullmatch(text, tokens[j].end, organ.start) and not _has_verb(
+                tokens[i + 1 :]
+            )
             return (
                 shared
                 if linked and shared and _fits(shared, organ) and shared.end <= tokens[j].start
                 else None
             )
     return None
+
+
+def _has_verb(tokens: Sequence[Token]) -> bool:
+    """Whether something is said of what stands before these tokens, up to the next pause."""
+    for token in tokens:
+        if isinstance(token.rule, Mark):
+            return token.rule.kind in ("verb", "steady")
+    return False
 
 
 def _fits(quality: Token, organ: Token) -> bool:
