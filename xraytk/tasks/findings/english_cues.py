@@ -139,13 +139,8 @@ CUES: Sequence[Rule] = [
         r"(?:(?:is|are|remains?|also|be|was|were|seems?|thought) (?:also |most |more |very |"
         r"felt )*)?(?:possible|likely|probable|suspected|questionable|questioned|favou?red|"
         r"unlikely|doubtful|a possibility|a consideration|a concern|a possible \w+|considered|"
-<<<<<<< HEAD
-        r"suggested|equivocal|indeterminate|uncertain|"
-        r"in the differential(?: diagnosis)?)(?=\s*[.,;)]|$)",
-=======
         r"suggested|equivocal|indeterminate|uncertain"
         r"|in the differential(?: diagnosis)?)(?=\s*[.,;)]|$| but)",
->>>>>>> labeller
     ),
     Cue("uncertain", "beside", r"versus|vs\.?"),
     Cue("uncertain", "ahead", r"=(?<![a-z])\? ?(?=[a-z])"),
