@@ -82,6 +82,10 @@ class _Open:
         self.number = -1
         self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
+    def is_removed(self) -> bool:
+        """Whether its name is gone: a cache has made room."""
+        return os.fstat(self.number).st_nlink == 0
+
     def __del__(self) -> None:
         if self.number >= 0:
             os.close(self.number)
@@ -204,6 +208,8 @@ class ShardReader:
                 return self._files[number]
         file = _Open(self.store.path(number))  # may take long: others read on
         with self._lock:
+            for gone in [n for n, other in self._files.items() if other.is_removed()]:
+                del self._files[gone]  # an open file keeps its space on the disk
             self._files[number] = file
             if len(self._files) > self._keep_open:
                 self._files.popitem(last=False)
