@@ -74,8 +74,8 @@ Shenzhen, JSRT and Montgomery). Used by `xraytk mask`. Research software, not a 
   2017) and the Hannover repository (CC BY 3.0); {joined} images that the net of the first round
   outlined the same way mirrored.
 - Phantoms of xraytk.
-- Varied strongly (a quarter of the first round and six tenths of the second: little): exposure, inversion, turns to 22 degrees,
-  mirroring, crops, borders, tubes, devices, letters, opacities, grain.
+- Varied strongly (a quarter of the first round and six tenths of the second: little): exposure,
+  inversion, turns to 22 degrees, mirroring, crops, borders, tubes, devices, letters, opacities, grain.
 - Made by: `python benchmarks/contour_train.py --data DIR --out xraytk/models/lung_model
   --steps {steps} --more {more} --seed {seed}`. Weights differ a little between machines.
 
