@@ -1,6 +1,6 @@
 """What `xraytk mask` does with frontal chests, and with what is none.
 
-    python benchmarks/contour_views.py [--quick] [--json] [--data DIR] [--most N]
+    python benchmarks/contour_views.py [--quick] [--json] [--data DIR] [--model FILE] [--most N]
 
 For each public set in DIR, for laterals drawn by `examples/train_view_model.py`, and for frontal
 chests that were turned, cropped, framed or badly exposed: how many contours are ok, flagged, or
@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from xraytk.data import view
+from xraytk.models.lungs import LungModel, load_model, lung_model
 from xraytk.tasks import lungs
 
 REPOSITORY = Path(__file__).parents[1].resolve()
@@ -104,17 +105,17 @@ def varied(image: Picture) -> Iterator[tuple[str, Picture]]:
     yield "inverted", 255 - image
 
 
-def measure(data: Path, most: int) -> tuple[list[dict[str, Any]], dict[str, float | None]]:
+def measure(data: Path, most: int, model: LungModel) -> tuple[list[dict[str, Any]], dict[str, float | None]]:
     """Counts by set, and the confidences between which the threshold must lie."""
     counts: dict[tuple[str, bool], Counter[str]] = {}
     doubt: dict[str, list[float]] = {"frontal_least": [], "other_most": []}
     for name, is_frontal, image in cases(data, most):
-        found, guess = lungs.find(image), view.guess_view(image)
+        found, guess = lungs.find(image, model), view.guess_view(image)
         word = "refused" if found.status in ("failed", "skipped") else found.status
         said = [word, f"{found.status} {found.reason}"] if word == "refused" else [word]
         counts.setdefault((name, is_frontal), Counter()).update(["images", *said])
         if guess.view == "UNKNOWN" and guess.chest is None:
-            sure = lungs.ask([image], lungs.lung_model())[0].confidence
+            sure = lungs.ask([image], model)[0].confidence
             if not is_frontal:
                 doubt["other_most"].append(sure)
             elif guess.scores[0] < lungs.FRONTAL:
@@ -133,11 +134,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="10 images a set")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the sets")
+    parser.add_argument("--model", type=Path, help="another lung model")
     parser.add_argument("--most", type=int, default=900, help="images of a set at most")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    rows, doubt = measure(args.data, 10 if args.quick else args.most)
+    model = load_model(args.model) if args.model else lung_model()
+    rows, doubt = measure(args.data, 10 if args.quick else args.most, model)
     if args.json:
         print(json.dumps({"rows": rows, "doubt": doubt}))
         return 0
