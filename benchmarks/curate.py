@@ -1,7 +1,7 @@
 """What curation does to rare findings, to copies and to broken images, and how long it takes.
 
     python benchmarks/curate.py [--quick] [--json] [--seeds 5] [--images 1200] [--data DIR]
-                                [--parts phantoms,real,scale]
+                                [--most 100000] [--parts phantoms,real,scale]
 
 phantoms: 92 % are normal, 8 % have one of five findings (1.6 % each); one in ten is there twice
 (same patient; another window, size or encoding), one in a hundred is spoilt. All go through
@@ -262,7 +262,8 @@ def on_real(data: Path, workers: int, most: int) -> Rows:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             with (data / name / "manifest.csv").open(encoding="utf-8") as stream:
-                given = list(csv.DictReader(stream))[:most]
+                given = list(csv.DictReader(stream))
+            given = given[:: max(1, -(-len(given) // most))]
             (folder / "pngs").mkdir()
             for r in given:
                 (folder / "pngs" / Path(r["image"]).name).symlink_to((data / name / r["image"]).resolve())
@@ -362,6 +363,7 @@ def main() -> None:
     arguments.add_argument("--json", action="store_true")
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--images", type=int, default=1200)
+    arguments.add_argument("--most", type=int, default=100_000, help="images of a public set")
     arguments.add_argument("--data", type=Path, default=DATA)
     arguments.add_argument("--workers", type=int, default=1)
     arguments.add_argument("--parts", default="phantoms,real,scale")
@@ -373,7 +375,7 @@ def main() -> None:
         seeds, images = (1, 250) if said.quick else (said.seeds, said.images)
         rows += on_phantoms(seeds, images, said.workers)
     if "real" in parts:
-        rows += on_real(said.data, said.workers, 100 if said.quick else 100_000)
+        rows += on_real(said.data, said.workers, 100 if said.quick else said.most)
     if "scale" in parts:
         rows += on_scale(20_000 if said.quick else 1_000_000)
     if said.json:
