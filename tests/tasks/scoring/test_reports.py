@@ -76,6 +76,14 @@ def test_reports_in_another_language_are_refused_or_noted(jsonl: Jsonl, texts: d
     assert any("1 texts of one.jsonl are not in language en" in note for note in pairs.notes)
 
 
+def test_a_file_that_holds_both_is_its_own_truth(jsonl: Jsonl, texts: dict[str, list[str]]) -> None:
+    other = jsonl("p.jsonl", rows(texts["en"][::-1]))
+    both = jsonl("both.jsonl", rows(["No effusion."] * 4, reference=texts["en"]))
+    assert reports.read_pairs(both, both, options()).references == tuple(texts["en"])
+    assert reports.read_pairs(other, both, options()).references == tuple(texts["en"])
+    assert reports.read_pairs(both, other, options()).hypotheses == ("No effusion.",) * 4
+
+
 def test_a_file_without_texts_is_refused(jsonl: Jsonl) -> None:
     path = jsonl("p.jsonl", [{"image_id": "a", "score": 1}])
     with pytest.raises(DataError, match="lacks a column text"):

@@ -83,25 +83,17 @@ class Pairs:
 def read_pairs(predictions: Path, references: Path, options: ReportOptions) -> Pairs:
     """Read and match both tables.
 
+    A column ``reference`` of the references wins over their ``text``: so our own
+    predictions.jsonl, which holds both, is its own truth.
+
     Raises:
         DataError: If one is not what it should be; see `given`.
     """
     ours, truth = (given.read(path, options.lang) for path in (predictions, references))
     ours, truth, notes = given.match(ours, truth, leave=options.leave)
-    own = _own_reference(truth, predictions == references)
-    return pairs_of(
-        ours,
-        truth,
-        given.text_column(ours, options.lang),
-        own or given.text_column(truth, options.lang),
-        notes,
-        options.lang,
-    )
-
-
-def _own_reference(table: given.Table, same: bool) -> tuple[str, ...] | None:
-    """The references of a file of ours, which holds both."""
-    return table.columns.get("reference") if same else None
+    generated = given.text_column(ours, options.lang)
+    reference = truth.columns.get("reference") or given.text_column(truth, options.lang)
+    return pairs_of(ours, truth, generated, reference, notes, options.lang)
 
 
 def pairs_of(
