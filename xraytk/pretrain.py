@@ -26,6 +26,7 @@ from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
 from xraytk.data.selection import fingerprint, read_selection
 from xraytk.data.skipped import SkipList
+from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
@@ -240,12 +241,13 @@ def _texts(config: PretrainConfig) -> Stream:
 
 def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     """Body of the verb on one process."""
+    shards = config.shards or Workspace(config.work).shards
+    read_index(shards, config.cache, progress)  # before anything is written: there may be none
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
         learner = make_objective(config)
         needs = cast(Learner, learner).needs
-        shards = config.shards or Workspace(config.work).shards
         only = None if config.select is None else read_selection(config.select)
         skipped = SkipList(config.folder / SKIPPED)
         stream = Stream(
