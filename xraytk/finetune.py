@@ -23,7 +23,7 @@ from xraytk.config import build, read_toml, to_dict
 from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
 from xraytk.data.skipped import SkipList
-from xraytk.data.store import read_index
+from xraytk.data.store import read_index, shown
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
@@ -244,7 +244,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         train = _stream(config, "train", learner, skipped)
         val = _validation(config, learner, skipped, progress)
         check_batch(config.batch, train.count)
-        state = {**to_dict(config), INPUTS: _inputs(train, init)}
+        state = {**to_dict(config), **shown(config.shards), INPUTS: _inputs(train, init)}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
             _start(learner, init, progress)

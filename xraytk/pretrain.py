@@ -26,7 +26,7 @@ from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
 from xraytk.data.selection import fingerprint, read_selection
 from xraytk.data.skipped import SkipList
-from xraytk.data.store import read_index
+from xraytk.data.store import read_index, shown
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
@@ -263,7 +263,9 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
             progress=progress,
         )
         check_batch(config.batch, stream.count)
-        state = {**to_dict(config), INPUTS: _inputs(config, stream, only, learner)}
+        if only is not None:
+            progress.note(f"{stream.count:,} training images of the shards are among {len(only):,} selected")
+        state = {**to_dict(config), **shown(config.shards), INPUTS: _inputs(config, stream, only, learner)}
         config = _uncut(config, learner)
         plan = config.plan(stream.count)
         micro_batch = micro_batch_of(config.batch, config.machine)
@@ -293,7 +295,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
             name="pretrain",
             progress=progress,
             resume_from=resume_from,
-            figures=_Painter(_samples(shards, config, needs), config.folder, config.seed),
+            figures=_Painter(_samples(config, needs, only), config.folder, config.seed),
         )
         return _finish(config, done, resumed, stream.count, _settled(skipped))
 
@@ -358,14 +360,17 @@ def _seconds_per_image(config: PretrainConfig, learner: nn.Module, stream: Strea
     return time.perf_counter() - began
 
 
-def _samples(shards: str | Path, config: PretrainConfig, needs: frozenset[str]) -> Batch:
+def _samples(config: PretrainConfig, needs: frozenset[str], only: frozenset[str] | None) -> Batch:
     """The first images of the validation split, or of the training split, as they are."""
-    for split in ("val", "train"):
-        with contextlib.suppress(DataError):
-            stream = Stream(shards, split, config.data, needs=needs | {"image", "lung"}, cache=config.cache)
+    shards = config.shards or Workspace(config.work).shards
+    index = read_index(shards, config.cache)
+    for split, chosen in (("val", None), ("train", only)):
+        if len(index.rows(split)):
+            wanted = needs | {"image", "lung"}
+            stream = Stream(shards, split, config.data, needs=wanted, only=chosen, cache=config.cache)
             if (batch := next(stream.once(batch=SHOWN), None)) is not None:
                 return batch
-    raise DataError(f"{shards} holds no image to draw")
+    raise DataError(f"{index.place} holds no image to draw")
 
 
 class _Painter:

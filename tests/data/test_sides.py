@@ -25,7 +25,9 @@ ENGLISH = {
     "The patient has left upper lobe pneumonia.": "The patient has right upper lobe pneumonia.",
     "Effusion is left sided.": "Effusion is right sided.",
     "The catheter on the right was left in place.": "The catheter on the left was left in place.",
-    "No fluid left. Right lung clear.": "No fluid left. Left lung clear.",
+    "No effusion right, small left.": "No effusion left, small right.",
+    "Effusion: small left, none right.": "Effusion: small right, none left.",
+    "L > R, tip of RIJ line (L).": "R > L, tip of LIJ line (R).",
     "At right angles to the right rib": "At right angles to the left rib",
     "left, right and both": "right, left and both",
 }
@@ -44,7 +46,6 @@ KEPT = [
     "The patient has left.",
     "The patient left the department.",
     "Left over from before.",
-    "There is no fluid left in the pleural space.",
     "Drain was left in situ.",
     "Fracture of L1, 2 L pleural fluid drained.",
     "leFT",

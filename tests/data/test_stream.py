@@ -418,7 +418,8 @@ def test_a_split_with_nothing_whole_ends_though_it_may_skip(tmp_path):
     stream = Stream(tmp_path / "shards", "train", StreamConfig(image_px=8, skip_bad=True))
     with pytest.raises(DataError, match="does not exist"):
         next(stream.training(batch=2, micro_batch=2, workers=2))
-    assert list(stream.once(batch=2)) == []
+    with pytest.raises(DataError, match=r"(?s)all 3 were skipped.*does not exist"):
+        list(stream.once(batch=2))
 
 
 def reading_threads() -> list[str]:

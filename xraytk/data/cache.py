@@ -17,6 +17,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -69,7 +70,7 @@ class CacheConfig:
             if getattr(self, name) < least:
                 raise UsageError(f"cache.{name} must be at least {least}, found {getattr(self, name)}")
         for name in ("gb", "timeout_s"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"cache.{name} must be more than 0, found {getattr(self, name)}")
 
     @property

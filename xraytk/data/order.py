@@ -117,12 +117,13 @@ class Outlook:
         self._numbers = self._last = np.zeros(0, np.int64)
         self._told: list[int] = []
 
-    def look(self, rows: NDArray[np.int64], place: int) -> None:
+    def look(self, rows: NDArray[np.int64], place: int, now: Sequence[int] = ()) -> None:
         """Tell of the shards that are read from a place on.
 
         Args:
             rows: In the order they are read.
             place: Where the reading is.
+            now: Rows that are read first, of an epoch that ends.
         """
         if self._rows is not rows:
             self._rows = rows
@@ -131,6 +132,7 @@ class Outlook:
             order = np.argsort(first, kind="stable")
             self._numbers, self._last = numbers[order], last[order]
         coming = self._numbers[self._last >= place][: self._most].tolist()
+        coming = list(dict.fromkeys([*self._shard[list(now)].tolist(), *coming]))
         if coming != self._told:
             self._told = coming
             self._tell(coming)

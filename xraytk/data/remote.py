@@ -54,7 +54,7 @@ def is_url(path: str) -> bool:
 
 def without_password(url: str) -> str:
     """A URL as it may be shown: without what stands before its host, or after its path."""
-    return re.sub(r"^([^:/]+://)[^/@]*@", r"\1", url).partition("?")[0]
+    return re.sub(r"^([^:/]+://)[^?#]*@", r"\1", re.split("[?#]", url)[0])
 
 
 def list_url(url: str) -> Iterator[Remote]:

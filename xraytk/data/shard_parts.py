@@ -296,9 +296,14 @@ def _encode(sample: Sample, recipe: Recipe) -> dict[str, bytes] | str:
         return "image_broken"
     if image.shape != sample.shape:
         return "image_broken"
-    made = {"image": codec.encode(codec.fitted(image, recipe.codec), recipe.codec, recipe.quality)}
+    images = {"image": image}
     if recipe.also_px:
         height, width = small_shape(sample.shape, recipe.also_px)
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        made["small"] = codec.encode(codec.fitted(small, recipe.codec), recipe.codec, recipe.quality)
-    return made
+        images["small"] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    try:
+        return {
+            name: codec.encode(codec.fitted(one, recipe.codec), recipe.codec, recipe.quality)
+            for name, one in images.items()
+        }
+    except ValueError:  # larger than JPEG holds
+        return "image_broken"

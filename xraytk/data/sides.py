@@ -2,10 +2,10 @@
 
 A text swapped twice is the text again: whether a word is a side of the body is told by the words
 around it alone, so that "left" and "right" are kept in the same places. "All right", "right
-now", "has left.", "was left in place", "no fluid left", 约3cm左右 are kept; so are, by symmetry, "all left"
-and "left now", which nobody writes. What has no side stays ("bilateral", "both", 双, 左右肺). The
-middle lobe has no counterpart: RML becomes LML and back, "right middle lobe" "left middle lobe",
-which says where it lies in the mirrored image.
+now", "has left.", "was left in place", 约3cm左右 are kept; so are, by symmetry, "all left" and
+"left now", which nobody writes. "None left" is taken for the side, as reports mean it. What has
+no side stays ("bilateral", "both", 双, 左右肺). The middle lobe has no counterpart: RML becomes LML
+and back, "right middle lobe" "left middle lobe", which says where it lies in the mirrored image.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _PAIRS = {
     "luz": "ruz",
     "lmz": "rmz",
     "llz": "rlz",
+    "lij": "rij",
     "levoscoliosis": "dextroscoliosis",
     "levoscoliotic": "dextroscoliotic",
     "levocurvature": "dextrocurvature",
@@ -46,12 +47,12 @@ _PLACES = ("the", "his", "her", "their", "our", "this", "for", "before", "withou
 _BEING = ("was", "were", "been", "be", "being", "is", "are")
 _STATES = ("open", "untreated", "alone", "undisturbed", "out", "off")
 _IN_PLACE = ("place", "situ", "position")
-_AMOUNTS = ("no", "any", "little", "much", "some", "nothing", "none", "enough")
 
 _LETTER = re.compile(
     r"(?<![\w.>])(?<!\d )([LR])(?= (?:lung|sided?|upper|mid|middle|lower|bas(?:e|al|ilar)|apex|apical|"
-    r"hil(?:um|ar)|pleural|effusion|pneumothorax|hemithorax|hemidiaphragm|costophrenic|IJ|PICC|subclavian)\b)"
+    r"hil(?:um|ar)|pleural|effusion|pneumothorax|hemithorax|hemidiaphragm|costophrenic|convex|IJ|PICC|subclavian)\b)"
 )
+_ALONE = re.compile(r"(?<=\()[LR](?=\))|\b[LR](?= ?[<>] ?[LR]\b)|(?<=[<>])[LR]\b|(?<=[<>] )[LR]\b")
 _CHINESE = re.compile("[左右]+")
 
 
@@ -72,7 +73,8 @@ def swapped(text: str) -> str:
         parts += [text[end : word.start()], _like(word[0], other)]
         end = word.end()
     text = "".join([*parts, text[end:]])
-    text = _LETTER.sub(lambda found: "L" if found[1] == "R" else "R", text)
+    for letter in (_LETTER, _ALONE):
+        text = letter.sub(lambda found: "L" if found[0] == "R" else "R", text)
     return _CHINESE.sub(_swap_run, text)
 
 
@@ -102,14 +104,7 @@ def _is_no_side(text: str, words: list[re.Match[str]], i: int) -> bool:
         return after == "" or after in _PLACES
     if before in _BEING:
         return after in _STATES or (after == "in" and later in _IN_PLACE)
-    return after in ("", "in", "after") and _amount_before(text, words, i)
-
-
-def _amount_before(text: str, words: list[re.Match[str]], i: int) -> bool:
-    """Whether "no", "little" or the like stands one to three words before, in the same clause."""
-    near = [_near(text, words, i, step) for step in (-1, -2, -3)]
-    found = next((k for k, word in enumerate(near) if word in _AMOUNTS), None)
-    return found is not None and not any(w in _SURE or w in _OTHER for w in near[:found])
+    return False
 
 
 def _near(text: str, words: list[re.Match[str]], i: int, step: int) -> str:

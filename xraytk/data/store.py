@@ -36,6 +36,11 @@ def place_of(folder: str | Path) -> str | Path:
     return str(folder) if is_url(str(folder)) else Path(folder)
 
 
+def shown(shards: str | Path | None) -> dict[str, str]:
+    """The key ``shards`` of a saved config: without a password; {} for the workspace's own."""
+    return {} if shards is None else {"shards": without_password(str(shards))}
+
+
 def open_store(
     folder: str | Path,
     shards: Sequence[ShardInfo],

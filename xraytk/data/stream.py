@@ -7,8 +7,9 @@ and a run resumes exactly.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from xraytk.data.cache import CacheConfig
 from xraytk.data.order import Order, Outlook, positions
 from xraytk.data.place_on_device import on_device
 from xraytk.data.samples import Made, Samples, StreamConfig
+from xraytk.data.shard_index import MADE_BY
 from xraytk.data.shards import ShardReader
 from xraytk.data.skipped import SkipList
 from xraytk.data.store import open_store, read_index
@@ -81,14 +83,14 @@ class Stream:
             rows = rows[np.isin(index.image_id[rows], [image_id.encode() for image_id in only])]
             if not len(rows):
                 raise DataError(
-                    f"{folder} holds no selected sample of the split {split!r}",
+                    f"{index.place} holds no selected sample of the split {split!r}",
                     f"{len(only):,} images are selected",
                     "Select from the ingest folder that the shards were made of.",
                 )
         if not len(rows):
             there = ", ".join(sorted({s.split for s in index.shards})) or "none"
             raise DataError(
-                f"{folder} holds no sample of the split {split!r}",
+                f"{index.place} holds no sample of the split {split!r}",
                 f"splits with samples: {there}",
                 "Ingest more patients, or choose another split.",
             )
@@ -158,7 +160,7 @@ class Stream:
             raise UsageError(f"batch must be at least 1, found {batch}")
         _check_rank(rank, world)
         first, last = self.count * rank // world, self.count * (rank + 1) // world
-        return self._batches(self._once(first, last, batch), workers)
+        return self._some(self._batches(self._once(first, last, batch), workers), last - first)
 
     def _training(self, at: Iterator[range]) -> Iterator[Job[Made]]:
         shard = self._reader.index.shard
@@ -167,7 +169,7 @@ class Stream:
         for now in at:
             rows = order.rows(now)
             if self._config.window:
-                outlook.look(order.now, now.start % self.count)
+                outlook.look(order.now, (now.stop - 1) % self.count, rows)
             yield self._samples.job(rows, now, self._warps)
 
     def _once(self, first: int, last: int, batch: int) -> Iterator[Job[Made]]:
@@ -177,7 +179,21 @@ class Stream:
             outlook.look(every, at)
             yield self._samples.job(range(at, min(at + batch, last)), None)
 
-    def _batches(self, jobs: Iterable[Job[Made]], workers: int) -> Iterator[Batch]:
+    def _some(self, batches: Generator[Batch, None, None], wanted: int) -> Iterator[Batch]:
+        """Pass batches on; an error when there should be some, and every sample was skipped."""
+        found = False
+        with contextlib.closing(batches):
+            for batch in batches:
+                found = True
+                yield batch
+        if wanted and not found:
+            raise DataError(
+                f"no sample of {self._reader.index.place} can be read: all {wanted:,} were skipped",
+                self.skipped.all()[0].why,
+                f"Run `{MADE_BY} --verify` to see what is not whole, and `{MADE_BY} --repair` to mend it.",
+            )
+
+    def _batches(self, jobs: Iterable[Job[Made]], workers: int) -> Generator[Batch, None, None]:
         made = done_ahead(jobs, workers, "xraytk-read")
         try:
             for batch in on_device(made, self._device, self._config.image_px):
