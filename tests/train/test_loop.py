@@ -139,7 +139,7 @@ def test_a_torn_last_line_of_the_log_is_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "micro", "step"), [(signal.SIGTERM, 0, 6), (signal.SIGTERM, 1, 6), (signal.SIGINT, 1, 6)]
+    ("number", "micro", "step"), [(signal.SIGTERM, 0, 6), (signal.SIGTERM, 1, 7), (signal.SIGINT, 1, 7)]
 )
 def test_a_signal_drops_the_unfinished_step_saves_and_exits_75(
     tmp_path: Path, number: signal.Signals, micro: int, step: int

@@ -243,6 +243,7 @@ class _Job:
     def next_batch(self, source: Iterator[Batch]) -> Batch:
         """Wait for data; when one process has none, all end with its error."""
         began = time.perf_counter()
+        asked = self.asked_to_stop  # a signal while waiting for the last part lets the step be finished
         error: XraytkError | None = None
         try:
             batch = next(source, None)
@@ -251,7 +252,7 @@ class _Job:
         if batch is None and error is None:
             error = DataError("the stream of training batches ended", f"at step {self.step:,}")
         self.journal.waited += time.perf_counter() - began
-        stop, failed = distributed.agree(self.asked_to_stop, error is not None)
+        stop, failed = distributed.agree(asked, error is not None)
         if failed:
             distributed.raise_first(error)
         self.stop = stop and self.step < self.plan.steps
