@@ -43,10 +43,10 @@ import webdataset
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
-from xraytk.data.order import epoch_order
 
 from xraytk import shard
 from xraytk.data import codec, manifest, pictures, shard_index
+from xraytk.data.order import epoch_order
 from xraytk.data.shard_index import ShardIndex
 from xraytk.data.shard_reader import ShardReader
 from xraytk.data.shard_writer import ShardWriter

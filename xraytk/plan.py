@@ -21,9 +21,9 @@ from xraytk.models.flops import GPUS, MaeShape, forward_flops, matmul_tflops, tr
 from xraytk.progress import Progress, Silent
 
 AT_PX = 1280
-LOADER_MS = 9.0
-"""Milliseconds of one core for one image of 1280 x 1280, as `--measure` found on a Xeon."""
-IMAGE_KB = 730.0
+LOADER_MS = 4.5
+"""Milliseconds of one core for one image of 1280 x 1280, without crops and turns, which the GPU does (`benchmarks/stream.py`)."""
+IMAGE_KB = 600.0
 """Mean size in the shards of a radiograph of 1280 x 1280, lossless, with contour and reports."""
 DISK_MB_S = 2000.0
 NETWORK_MB_S = 1000.0
