@@ -22,7 +22,7 @@ from xraytk.progress import Progress, Silent
 
 AT_PX = 1280
 LOADER_MS = 4.5
-"""Milliseconds of one core for one image of 1280 x 1280, without crops and turns, which the GPU does (`benchmarks/stream.py`)."""
+"""Milliseconds of one core for one image of 1280 x 1280 (`benchmarks/stream.py`); a GPU crops and turns."""
 IMAGE_KB = 600.0
 """Mean size in the shards of a radiograph of 1280 x 1280, lossless, with contour and reports."""
 DISK_MB_S = 2000.0
