@@ -24,6 +24,8 @@ from xraytk.data.shard_reader import ShardReader
 from xraytk.data.store import CachedStore, open_store, read_index
 from xraytk.errors import DataError, MachineError, UsageError
 
+pytest.importorskip("aiohttp", reason="needs the extra: pip install 'xraytk[http]'")
+
 SIZE = 300_000
 
 
