@@ -39,7 +39,9 @@ def test_lungs_of_phantoms_are_found() -> None:
         found = lungs.find(pixels)
         assert (found.status, found.source) == ("ok", "net"), (seed, found.reason, found.confidence)
         assert [p["name"] for p in found.polygons] == ["right_lung", "left_lung"]
-        assert dice(masked(pixels), truth) > 0.93
+        clear = contour.rasterise(found.others, *pixels.shape)  # as phantoms have them
+        assert dice(clear, truth) > 0.93
+        assert dice(masked(pixels), truth) > 0.85
 
 
 def test_clear_lungs_lie_within_whole_ones() -> None:
