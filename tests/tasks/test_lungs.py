@@ -40,8 +40,8 @@ def test_lungs_of_phantoms_are_found() -> None:
         assert (found.status, found.source) == ("ok", "net"), (seed, found.reason, found.confidence)
         assert [p["name"] for p in found.polygons] == ["right_lung", "left_lung"]
         clear = contour.rasterise(found.others, *pixels.shape)  # as phantoms have them
-        assert dice(clear, truth) > 0.93
-        assert dice(masked(pixels), truth) > 0.85
+        assert dice(clear, truth) > 0.97
+        assert dice(masked(pixels), truth) > 0.8  # with what lies behind the heart
 
 
 def test_clear_lungs_lie_within_whole_ones() -> None:
