@@ -8,7 +8,7 @@ import pytest
 
 from xraytk.errors import DataError, UsageError
 from xraytk.tasks.metrics import score_texts
-from xraytk.tasks.scoring import clinical, reports
+from xraytk.tasks.scoring import reports
 from xraytk.tasks.scoring.r2gen import R2GenConfig
 
 Jsonl = Callable[..., Path]
@@ -46,8 +46,6 @@ def test_what_is_absent_has_a_reason_in_its_place(jsonl: Jsonl, texts: dict[str,
     assert "Chinese" in found.tables["words"]["character"]["meteor"].reason
     assert np.isnan(found.tables["words"]["character"]["meteor"].value)
     assert "English" in found.absent["radgraph"]
-    if clinical.labeller() is None:
-        assert "labeller" in found.absent["findings"]
 
 
 def test_blank_references_are_left_out_and_blank_predictions_count(
@@ -74,6 +72,12 @@ def test_reports_in_another_language_are_refused_or_noted(jsonl: Jsonl, texts: d
     one = jsonl("one.jsonl", rows([texts["zh"][0], *texts["en"][1:]]))
     pairs = reports.read_pairs(one, en, options())
     assert any("1 texts of one.jsonl are not in language en" in note for note in pairs.notes)
+
+
+def test_a_language_that_nothing_scores_is_refused(jsonl: Jsonl) -> None:
+    path = jsonl("de.jsonl", rows(["Das Herz ist nicht vergrößert und die Lunge ist frei."] * 3))
+    with pytest.raises(DataError, match=r"(?s)3 of 3 texts of de.jsonl.*can be scored in: en, zh"):
+        reports.read_pairs(path, path, options())
 
 
 def test_a_file_that_holds_both_is_its_own_truth(jsonl: Jsonl, texts: dict[str, list[str]]) -> None:
@@ -118,9 +122,7 @@ def test_subgroups_are_scored(jsonl: Jsonl, texts: dict[str, list[str]]) -> None
     assert groups.rest["F"]["word"]["rouge_l"].value == pytest.approx(-gap.value)
 
 
-def test_the_labeller_is_used_where_it_is(jsonl: Jsonl, texts: dict[str, list[str]]) -> None:
-    if clinical.labeller() is None:
-        pytest.skip("needs xraytk.tasks.findings")
+def test_findings_are_read_in_both_texts(jsonl: Jsonl, texts: dict[str, list[str]]) -> None:
     for lang in ("en", "zh"):
         path = jsonl(f"{lang}.jsonl", rows(texts[lang]))
         found = reports.score(reports.read_pairs(path, path, options(lang=lang)), options(lang=lang))

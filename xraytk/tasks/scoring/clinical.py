@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,29 +14,10 @@ from xraytk.tasks.metrics.values import Floats, ratio
 
 Uncertain = Literal["positive", "negative", "ignore"]
 Found = list[dict[str, int | None]]
-LABELLER = "xraytk.tasks.findings"
 TOP5 = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion")
 """The five that CheXpert's competition scored."""
 METRICS = ("precision", "recall", "f1", "in_references", "in_generated")
 MEANS = ("micro", "macro", "micro-5", "macro-5")
-
-
-class Labels(Protocol):
-    """What a labeller says of a report."""
-
-    findings: Mapping[str, int | None]
-    mentions: Sequence[Any]
-
-
-def labeller() -> Any | None:
-    """The module that labels reports, or None where there is none."""
-    return importlib.import_module(LABELLER) if importlib.util.find_spec(LABELLER) else None
-
-
-def label_all(texts: Sequence[str], lang: str) -> list[Labels] | None:
-    """Label every text; None without a labeller."""
-    module = labeller()
-    return None if module is None else [module.label(text, lang) for text in texts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
 
 from xraytk.data.page import Html, joined, tag
 from xraytk.models.tokens import spans
@@ -83,12 +82,6 @@ def chips(found: Iterable[Finding]) -> Html:
     return joined(
         tag("span", f"{signs[f.kind]} {f.name}", class_=f"finding {f.kind}", title=f.title) for f in found
     )
-
-
-def states(labels: Any) -> Mapping[str, int | None]:
-    """The labeller's findings of a report."""
-    out: Mapping[str, int | None] = labels.findings
-    return out
 
 
 def _state(value: int | None) -> str:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from xraytk.data.page import Html, document, joined, picture, table, tag
 from xraytk.models.tokens import units
 from xraytk.records import RESEARCH_NOTICE
+from xraytk.tasks.findings import label_many
 from xraytk.tasks.metrics.text import rouge_l
-from xraytk.tasks.scoring import clinical, grid, marked
+from xraytk.tasks.scoring import grid, marked
 from xraytk.tasks.scoring.reports import Pairs
 from xraytk.tasks.scoring.scored import Scored
 from xraytk.tasks.scoring.versus import Versus
@@ -49,14 +50,14 @@ class Case:
         reference: The report.
         generated: By system.
         rouge: ROUGE-L by system.
-        findings: Of the reference and of each system, where there is a labeller.
+        findings: That rules read in the reference ("") and in the text of each system.
     """
 
     name: str
     reference: str
     generated: Mapping[str, str]
     rouge: Mapping[str, float]
-    findings: Mapping[str, Any]
+    findings: Mapping[str, Mapping[str, int | None]]
 
 
 def cases_of(systems: Mapping[str, Pairs], lang: str) -> list[Case]:
@@ -67,16 +68,15 @@ def cases_of(systems: Mapping[str, Pairs], lang: str) -> list[Case]:
         lang: Of the reports.
     """
     first = next(iter(systems.values()))
-    labels = {name: clinical.label_all(pairs.hypotheses, lang) for name, pairs in systems.items()}
-    truth = clinical.label_all(first.references, lang)
+    labels = {name: label_many(pairs.hypotheses, lang) for name, pairs in systems.items()}
+    truth = label_many(first.references, lang)
     ranked = []
     for i, image in enumerate(first.ids):
         reference = first.references[i]
         generated = {name: pairs.hypotheses[i] for name, pairs in systems.items()}
         rouge = {name: rouge_l(units(text, lang), units(reference, lang)) for name, text in generated.items()}
-        said = {name: marked.states(found[i]) for name, found in labels.items() if found is not None}
-        own = marked.states(truth[i]) if truth is not None else None
-        case = Case(image, reference, generated, rouge, {"": own, **said} if own is not None else {})
+        said = {name: found[i].findings for name, found in labels.items()}
+        case = Case(image, reference, generated, rouge, {"": truth[i].findings, **said})
         ranked.append((sum(_worth(case, name) for name in systems), image, case))
     ranked.sort(key=lambda entry: entry[:2])
     return [case for _, _, case in ranked]
@@ -84,8 +84,6 @@ def cases_of(systems: Mapping[str, Pairs], lang: str) -> list[Case]:
 
 def _worth(case: Case, name: str) -> float:
     """How good one report is, for the order of the page."""
-    if not case.findings:
-        return case.rouge[name]
     found = marked.findings(case.findings[""], case.findings[name])
     agree = sum(f.kind == "right" for f in found) / len(found) if found else 1.0
     return (case.rouge[name] + agree) / 2
@@ -97,9 +95,7 @@ def _article(case: Case, lang: str, image: NDArray[np.uint8] | None) -> Html:
     for name, text in case.generated.items():
         reference, shown = marked.words(case.reference, text, lang)
         label = f"generated{f' by {name}' if len(case.generated) > 1 else ''}, ROUGE-L {case.rouge[name]:.2f}"
-        chips = Html("")
-        if case.findings:
-            chips = marked.chips(marked.findings(case.findings[""], case.findings[name]))
+        chips = marked.chips(marked.findings(case.findings[""], case.findings[name]))
         body = shown if text.strip() else tag("span", "(empty)", class_="worse")
         sides.append(tag("div", tag("div", label, class_="name"), tag("p", body), chips))
     if len(case.generated) > 1:  # marks fit one system only

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from xraytk.data.sections import language_of
+from xraytk import __version__
 from xraytk.errors import DataError, UsageError
+from xraytk.records import LANGUAGES
+from xraytk.tasks.findings import label_many, language_of
 from xraytk.tasks.metrics import meteor
 from xraytk.tasks.metrics.panel import Panel, Scores
 from xraytk.tasks.metrics.text import TEXT_METRICS, TextRows, score_rows, text_rows
@@ -144,23 +146,27 @@ def _checked(pairs: Pairs, predictions: str, references: str, lang: str) -> Pair
             f"{len(silent):,} predictions are empty and score as empty texts, first: {given.first(silent)}"
         )
     for name, texts in ((references, pairs.references), (predictions, pairs.hypotheses)):
-        there = [
-            (i, text) for i, text in zip(pairs.ids, texts, strict=True) if any(c.isalpha() for c in text)
-        ]
-        wrong = [i for i, text in there if language_of(text) != lang]
-        if wrong and len(wrong) > MOST_WRONG * len(there):
-            other = "zh" if lang == "en" else "en"
-            raise DataError(
-                f"{len(wrong):,} of {len(there):,} texts of {name} are not in language {lang}",
-                f"first: {given.first(wrong)}",
-                f"Score them with --lang {other}, or give the other file.",
-            )
+        spoken = [(i, said) for i, text in zip(pairs.ids, texts, strict=True) if (said := language_of(text))]
+        wrong = [i for i, said in spoken if said != lang]
+        if len(wrong) > MOST_WRONG * len(spoken):
+            raise _other_language(name, lang, wrong, [said for _, said in spoken])
         if wrong:
             notes.append(
                 f"{len(wrong):,} texts of {name} are not in language {lang}, and are scored as they are, "
                 f"first: {given.first(wrong)}"
             )
     return Pairs(pairs.ids, pairs.patients, pairs.hypotheses, pairs.references, pairs.facts, tuple(notes))
+
+
+def _other_language(name: str, lang: str, wrong: Sequence[str], said: Sequence[str]) -> DataError:
+    """The error for a file of which most texts are in another language."""
+    most = max(set(said), key=said.count)
+    todo = f"Score them with --lang {most}, or give the other file."
+    return DataError(
+        f"{len(wrong):,} of {len(said):,} texts of {name} are not in language {lang}",
+        f"first: {given.first(wrong)}",
+        todo if most in LANGUAGES else f"Reports can be scored in: {', '.join(LANGUAGES)}.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +240,7 @@ def _words(pairs: Pairs, way: Splitting, options: ReportOptions, lacking: dict[s
 
 def _labellers(options: ReportOptions) -> list[tuple[str, Callable[[Sequence[str]], clinical.Found | str]]]:
     def rules(texts: Sequence[str]) -> clinical.Found | str:
-        found = clinical.label_all(texts, options.lang)
-        return "absent: this build has no labeller" if found is None else [dict(x.findings) for x in found]
+        return [found.findings for found in label_many(texts, options.lang)]
 
     out: list[tuple[str, Callable[[Sequence[str]], clinical.Found | str]]] = [("findings", rules)]
     if "chexbert" in options.extra:
@@ -329,7 +334,9 @@ def _protocol(pairs: Pairs, options: ReportOptions, counted: Counted) -> dict[st
     }
     if counted.findings:
         protocol |= {
-            "labellers": sorted(counted.findings),
+            "labellers": {
+                n: f"rules of xraytk {__version__}" if n == "findings" else n for n in counted.findings
+            },
             "uncertain_findings": options.policy,
             "averages": "micro: of summed counts; macro: mean over the findings whose score exists",
         }
