@@ -4,9 +4,10 @@
 
 For each public set in DIR, for laterals drawn by `examples/train_view_model.py`, and for frontal
 chests that were turned, cropped, framed or badly exposed: how many contours are ok, flagged, or
-refused, by reason. A frontal chest should not be refused, and a lateral one never be ok. "doubt"
-is the highest confidence of what is no frontal chest, and the lowest of a frontal chest that the
-view model does not take for one: `lungs.DOUBTED` should lie between.
+refused, by reason. A frontal chest should not be refused, and a lateral one never be ok. "doubt" is
+of pictures that the view model takes for nothing surely, and least for a frontal chest: the highest
+confidence of laterals (to be below `lungs.DOUBTED`) and of what is no chest (below `lungs.LOST`),
+and the lowest of frontal chests (above it).
 """
 
 from __future__ import annotations
@@ -108,22 +109,19 @@ def varied(image: Picture) -> Iterator[tuple[str, Picture]]:
 def measure(data: Path, most: int, model: LungModel) -> tuple[list[dict[str, Any]], dict[str, float | None]]:
     """Counts by set, and the confidences between which the threshold must lie."""
     counts: dict[tuple[str, bool], Counter[str]] = {}
-    doubt: dict[str, list[float]] = {"frontal_least": [], "other_most": []}
+    doubt: dict[str, list[float]] = {"frontal_least": [], "lateral_most": [], "other_most": []}
     for name, is_frontal, image in cases(data, most):
         found, guess = lungs.find(image, model), view.guess_view(image)
         word = "refused" if found.status in ("failed", "skipped") else found.status
         said = [word, f"{found.status} {found.reason}"] if word == "refused" else [word]
         counts.setdefault((name, is_frontal), Counter()).update(["images", *said])
-        if guess.view == "UNKNOWN" and guess.chest is None:
-            sure = lungs.ask([image], model)[0].confidence
-            if not is_frontal:
-                doubt["other_most"].append(sure)
-            elif guess.scores[0] < lungs.FRONTAL:
-                doubt["frontal_least"].append(sure)
+        if guess.view == "UNKNOWN" and guess.chest is None and guess.scores[0] < lungs.FRONTAL:
+            kind = "frontal_least" if is_frontal else "lateral_most" if "lateral" in name else "other_most"
+            doubt[kind].append(lungs.ask([image], model)[0].confidence)
     rows = [{"set": n, "frontal": f, **c} for (n, f), c in counts.items()]
     edges = {
-        "frontal_least": round(min(doubt["frontal_least"]), 3) if doubt["frontal_least"] else None,
-        "other_most": round(max(doubt["other_most"]), 3) if doubt["other_most"] else None,
+        kind: round(min(sure) if kind == "frontal_least" else max(sure), 3) if sure else None
+        for kind, sure in doubt.items()
     }
     return rows, edges
 
@@ -146,7 +144,7 @@ def main() -> int:
         return 0
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
-    print(f"doubt {json.dumps(doubt)}  threshold {lungs.DOUBTED}")
+    print(f"doubt {json.dumps(doubt)}  thresholds {lungs.DOUBTED} {lungs.LOST}")
     return 0
 
 

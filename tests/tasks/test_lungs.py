@@ -125,8 +125,9 @@ def test_a_chest_on_its_side_is_not_ok() -> None:
     ("scores", "sure", "status", "reason"),
     [
         ((0.1, 0.0, 0.8, 0.1), 0.85, "skipped", "lateral"),
-        ((0.1, 0.0, 0.1, 0.8), 0.85, "failed", "no-frontal-chest"),
-        ((0.1, 0.0, 0.1, 0.8), 0.93, "flagged", "low-confidence"),
+        ((0.1, 0.0, 0.8, 0.1), 0.93, "flagged", "low-confidence"),
+        ((0.1, 0.0, 0.1, 0.8), 0.79, "failed", "no-frontal-chest"),
+        ((0.1, 0.0, 0.1, 0.8), 0.85, "flagged", "low-confidence"),
         ((0.1, 0.0, 0.1, 0.8), 0.97, "ok", ""),
         ((0.6, 0.0, 0.3, 0.1), 0.85, "flagged", "low-confidence"),
     ],

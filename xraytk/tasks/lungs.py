@@ -16,14 +16,15 @@ from xraytk.errors import DataError
 from xraytk.files import sha256_of
 from xraytk.models.lungs import SIDE_PX, WEIGHTS, LungModel, answers, lung_model
 
-METHOD = 2
+METHOD = 3
 """Raised when the same weights would give another contour or status."""
 TRUSTED = 0.95
 """Confidence from which on a contour is ok."""
 LOST = 0.80
 """Confidence below which the fitted atlas stands in for the net's contour."""
 DOUBTED = 0.90
-"""Confidence below which a picture is refused that the view model does not take for a frontal chest."""
+"""Confidence below which a picture is refused that looks lateral to the view model, though not surely so;
+what looks like no chest is refused below `LOST`, since some frontal chests do."""
 FRONTAL = 0.5
 """Probability of that below which it does not."""
 _SMALLEST_PX = 48
@@ -154,9 +155,10 @@ def _conclude(image: NDArray[Any], guess: view.Guess | None, said: Said) -> Lung
     turned = guess is not None and guess.view == "TURNED"
     if guess is not None and guess.view == "UNKNOWN" and said.confidence < DOUBTED:
         frontal, _, lateral, other = guess.scores
-        if frontal < FRONTAL:
-            is_lateral = lateral > other
-            return _none("skipped", "lateral") if is_lateral else _none("failed", "no-frontal-chest")
+        if frontal < FRONTAL and lateral > other:
+            return _none("skipped", "lateral")
+        if frontal < FRONTAL and said.confidence < LOST:
+            return _none("failed", "no-frontal-chest")
     if said.whole and said.confidence >= TRUSTED:
         status: Literal["ok", "flagged"] = "flagged" if turned else "ok"
         return Lungs(said.whole, said.clear, status, "turned" if turned else "", said.confidence, "net")
