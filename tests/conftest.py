@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +27,17 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the public radiographs in ../shared/data, which are not part of the project")
     return SHARED_DATA.resolve()
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Runs ``xraytk`` commands as new processes do, without their seconds of importing."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from preloaded import Preloaded
+
+    server = Preloaded(tmp_path_factory.mktemp("preloaded"))
+    yield server
+    server.close()
 
 
 SHAPE_EN = ("No finding.", "Left nodule.", "Right nodule.", "Right effusion. Left nodule.")

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_help_of_a_verb_has_an_example_and_the_common_options(verb: str) -> None
         assert option in done.stdout
 
 
-def test_evaluate_takes_a_task_a_run_or_two(tmp_path: Path) -> None:
+def test_evaluate_takes_a_task_a_run_or_two(preloaded: Any) -> None:
     import tomllib
 
     for words, wanted in [
@@ -67,10 +68,10 @@ def test_evaluate_takes_a_task_a_run_or_two(tmp_path: Path) -> None:
             {"task": "classify", "predictions": "p.csv", "references": "r.csv"},
         ),
     ]:
-        made = tomllib.loads(xraytk("evaluate", *words, "--show-config").stdout)
+        made = tomllib.loads(preloaded("evaluate", *words, "--show-config").stdout)
         assert {key: made.get(key) for key in wanted} == wanted
         assert ("run" in made) == ("run" in wanted)
-    alone = xraytk("evaluate", "report", "--predictions", "p.csv")
+    alone = preloaded("evaluate", "report", "--predictions", "p.csv")
     assert alone.returncode == 2
     assert "--predictions and --references" in alone.stderr
 
@@ -96,7 +97,9 @@ def test_unknown_key_exits_with_2_and_names_the_nearest(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_verbs_without_their_input_exit_with_3_and_name_the_verb_before(tmp_path: Path) -> None:
+def test_verbs_without_their_input_exit_with_3_and_name_the_verb_before(
+    tmp_path: Path, preloaded: Any
+) -> None:
     for verb, before in [
         (["mask"], "xraytk ingest"),
         (["curate"], "xraytk ingest"),
@@ -104,23 +107,23 @@ def test_verbs_without_their_input_exit_with_3_and_name_the_verb_before(tmp_path
         (["pretrain", "--preset", "tiny"], "xraytk shard"),
         (["evaluate"], "xraytk finetune"),
     ]:
-        done = xraytk(*verb, "--work", tmp_path / "none", cwd=tmp_path)
+        done = preloaded(*verb, "--work", tmp_path / "none", cwd=tmp_path)
         assert done.returncode == 3, (verb, done.stderr)
         assert before in done.stderr
         assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("none/runs/*")), "nothing half-made is left"
 
 
-def test_json_gives_exactly_one_object_even_for_an_error(tmp_path: Path) -> None:
-    done = xraytk("mask", "--json", "--work", tmp_path)
+def test_json_gives_exactly_one_object_even_for_an_error(tmp_path: Path, preloaded: Any) -> None:
+    done = preloaded("mask", "--json", "--work", tmp_path)
     made = json.loads(done.stdout)
     assert made["exit_code"] == done.returncode == 3
     assert "xraytk ingest" in made["error"]
-    wrong = xraytk("mask", "--bogus", "--json")
+    wrong = preloaded("mask", "--bogus", "--json")
     assert json.loads(wrong.stdout)["exit_code"] == wrong.returncode == 2
 
 
-def test_the_workspace_is_that_of_the_last_source_that_names_it(tmp_path: Path) -> None:
+def test_the_workspace_is_that_of_the_last_source_that_names_it(tmp_path: Path, preloaded: Any) -> None:
     import os
     import tomllib
 
@@ -131,26 +134,22 @@ def test_the_workspace_is_that_of_the_last_source_that_names_it(tmp_path: Path) 
         (["--config", str(tmp_path / "mine.toml"), "--set", "work=from-set"], "from-set"),
         (["--set", "work=from-set", "--work", "from-flag"], "from-flag"),
     ]:
-        done = subprocess.run(
-            [sys.executable, "-m", "xraytk", "mask", "--show-config", *words],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"XRAYTK_WORK": "from-env"},
-        )
+        done = preloaded("mask", "--show-config", *words, env=os.environ | {"XRAYTK_WORK": "from-env"})
         assert tomllib.loads(done.stdout)["work"] == wanted
 
 
-def test_show_config_prints_toml_that_reads_back(tmp_path: Path) -> None:
+def test_show_config_prints_toml_that_reads_back(tmp_path: Path, preloaded: Any) -> None:
     import tomllib
 
-    done = xraytk("pretrain", "--preset", "paper", "--lr", "0.5", "--show-config")
+    done = preloaded("pretrain", "--preset", "paper", "--lr", "0.5", "--show-config")
     made = tomllib.loads(done.stdout)
     assert made["vit"]["image_px"] == 1280
     assert made["vit"]["patch_px"] == 64
     assert made["vit"]["depth"] == 24
     assert made["optim"]["lr"] == 0.5
     (tmp_path / "mine.toml").write_text(done.stdout)
-    assert xraytk("pretrain", "--config", tmp_path / "mine.toml", "--show-config").stdout == done.stdout
+    again = preloaded("pretrain", "--config", tmp_path / "mine.toml", "--show-config")
+    assert again.stdout == done.stdout
 
 
 def test_an_internal_error_withholds_its_text(tmp_path: Path) -> None:
@@ -187,13 +186,13 @@ def test_epochs_win_over_the_steps_of_a_preset() -> None:
 
 
 @pytest.mark.parametrize("verb", ["report", "evaluate"])
-def test_a_device_that_is_not_there_is_said(verb: str, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_said(verb: str, tmp_path: Path, preloaded: Any) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
     source = [tmp_path / "a.png"] if verb == "report" else []
-    done = xraytk(verb, *source, "--device", "cuda", "--work", tmp_path)
+    done = preloaded(verb, *source, "--device", "cuda", "--work", tmp_path)
     assert done.returncode == 5, done.stderr
     assert "--device cpu" in done.stderr
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,11 +17,11 @@ from xraytk.data import synthetic
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def shell(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def shell(*words: object, cwd: Path, programs: Path | None = None) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("XRAYTK")}
     env |= {
         "XDG_CONFIG_HOME": str(cwd / "home"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
+        "PATH": f"{programs or Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
     }
     return subprocess.run([*map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
@@ -35,7 +36,7 @@ def test_phantoms_are_drawn_and_described(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_public_pictures_walk_the_road(tmp_path: Path) -> None:
+def test_public_pictures_walk_the_road(tmp_path: Path, preloaded: Any) -> None:
     (tmp_path / "pngs").mkdir()
     about, labels = ["file,patient,view"], ["file,labels"]
     for seed in range(24):
@@ -49,9 +50,8 @@ def test_public_pictures_walk_the_road(tmp_path: Path) -> None:
     key.parent.mkdir(parents=True)
     key.write_text("07" * 32)
     key.chmod(0o600)
-    done = shell(
-        EXAMPLES / "public_pictures.sh", "pngs", "about.csv", "labels.csv", "work", "2", cwd=tmp_path
-    )
+    words = ["pngs", "about.csv", "labels.csv", "work", "2"]
+    done = shell(EXAMPLES / "public_pictures.sh", *words, cwd=tmp_path, programs=preloaded.shim())
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "work" / "runs" / "classify" / "metrics.json").exists()
 

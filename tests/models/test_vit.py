@@ -9,6 +9,7 @@ from xraytk.errors import UsageError
 from xraytk.models.vit import (
     Vit,
     VitConfig,
+    levels,
     normalise,
     patchify,
     share_per_patch,
@@ -127,3 +128,15 @@ def test_three_channels_take_a_repeated_grey_image() -> None:
 def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 16, 16\).*wants \(1, 32, 32\)"):
         encoder()(torch.zeros(1, 1, 16, 16))
+
+
+def test_grey_levels_of_patches_are_what_the_normalised_image_has() -> None:
+    image = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    for channels in (1, 3):
+        whole = patchify(normalise(image, channels), 4)
+        torch.testing.assert_close(levels(patchify(image, 4), channels), whole)
+        vit = Vit(VitConfig(image_px=8, patch_px=4, channels=channels, width=8, depth=1, heads=2))
+        ids = torch.tensor([[2, 0], [1, 3]])
+        torch.testing.assert_close(
+            vit.encode(patchify(image, 4), keep_ids=ids), vit.encode(whole, keep_ids=ids)
+        )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xraytk.errors import UsageError
-from xraytk.models.pixels import pixel_target
+from xraytk.models.pixels import mean_square, pixel_target
 from xraytk.models.vit import VitConfig, normalise, patchify
 from xraytk.objectives.mae import MaeConfig, MaeObjective
 from xraytk.records import Batch
@@ -75,6 +75,17 @@ def test_norm_pix_divides_by_the_unbiased_deviation() -> None:
     target, mean, deviation = pixel_target(torch.tensor([[0.0, 2.0]]), norm_pix=True)
     assert (float(mean), float(deviation)) == pytest.approx((1.0, 2**0.5), rel=1e-5)
     assert target[0].tolist() == pytest.approx([-(2**-0.5), 2**-0.5], rel=1e-5)
+
+
+def test_the_mean_square_has_the_gradient_of_torchs_own() -> None:
+    predicted = torch.randn(5, 7, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    target, weight = torch.linspace(-1, 1, 35).view(5, 7), torch.arange(1.0, 6.0)
+    ours, theirs = mean_square(predicted, target), (predicted - target).square().mean(-1)
+    torch.testing.assert_close(ours, theirs)
+    grads = [torch.autograd.grad((rows * weight).sum(), predicted)[0] for rows in (ours, theirs)]
+    torch.testing.assert_close(*grads)
+    half = mean_square(predicted.detach().bfloat16().requires_grad_(), target)
+    assert half.dtype == torch.float32
 
 
 def test_norm_pix_predicting_zero_costs_the_unbiased_share() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -36,27 +38,28 @@ class PixelDecoder(nn.Module):
         self.apply(initialise)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tensor, keep_ids: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, keep_ids: Tensor, hidden_ids: Tensor, valid: Tensor) -> Tensor:
         """Paint the hidden patches.
 
         Args:
             tokens: (B, 1 + K, D) of the class token and the visible patches.
             keep_ids: (B, K) int64, where these lie.
-            hidden: (B, N) bool, the patches to paint.
-            valid: (B, N) bool, False where a patch is padding, which no token attends to.
+            hidden_ids: (M,) int64, the patches to paint; patch n of image b is b * N + n.
+            valid: (B, N) bool on the CPU, False where a patch is padding, which no token attends to.
 
         Returns:
             (M, P), the M hidden patches image by image.
         """
         seen = self.narrow(tokens)  # (B, 1 + K, D)
-        b, n = hidden.shape
+        b, n = valid.shape
         blank = self.mask_token.to(seen.dtype).expand(b, n, -1)
         spots = keep_ids[:, :, None].expand(-1, -1, seen.shape[2])
         laid = torch.cat([seen[:, :1], blank.scatter(1, spots, seen[:, 1:])], 1) + self.positions
         mask = None if bool(valid.all()) else attention_mask(valid.to(laid.device))
         for block in self.blocks:
             laid = block(laid, attn_mask=mask)
-        painted: Tensor = self.paint(self.norm(laid[:, 1:][hidden.to(laid.device)]))
+        rows = hidden_ids + hidden_ids.div(n, rounding_mode="floor") + 1  # each image has a class token
+        painted: Tensor = self.paint(self.norm(laid.flatten(0, 1).index_select(0, rows)))
         return painted
 
 
@@ -64,7 +67,7 @@ def pixel_target(patches: Tensor, norm_pix: bool) -> tuple[Tensor, Tensor, Tenso
     """What to predict for patches.
 
     Args:
-        patches: (M, P) float.
+        patches: (M, P) float; its memory becomes that of the target.
         norm_pix: Take each patch's mean off and divide by its (unbiased) deviation.
 
     Returns:
@@ -76,5 +79,37 @@ def pixel_target(patches: Tensor, norm_pix: bool) -> tuple[Tensor, Tensor, Tenso
     if not norm_pix:
         return patches, patches.new_zeros(len(patches), 1), patches.new_ones(len(patches), 1)
     mean = patches.mean(-1, keepdim=True)
-    deviation = (patches.var(-1, keepdim=True) + 1e-6).sqrt()
-    return (patches - mean) / deviation, mean, deviation
+    patches.sub_(mean)
+    variance = torch.linalg.vecdot(patches, patches)[:, None] / (patches.shape[-1] - 1)
+    deviation = (variance + 1e-6).sqrt_()
+    return patches.div_(deviation), mean, deviation
+
+
+def mean_square(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of each row, in float32.
+
+    Torch's own operations keep four copies of the painted pixels for the way back, this two.
+
+    Args:
+        predicted: (M, P) float of any precision.
+        target: (M, P) float32, without gradient.
+
+    Returns:
+        (M,) float32.
+    """
+    return cast(Tensor, _MeanSquare.apply(predicted, target))
+
+
+class _MeanSquare(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, predicted: Tensor, target: Tensor) -> Tensor:
+        apart = predicted.float() - target
+        ctx.save_for_backward(apart)
+        ctx.dtype = predicted.dtype
+        squares: Tensor = torch.linalg.vecdot(apart, apart)
+        return squares / apart.shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (apart,) = ctx.saved_tensors
+        return (apart * (grads[0] * (2 / apart.shape[-1]))[:, None]).to(ctx.dtype), None

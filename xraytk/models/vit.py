@@ -129,18 +129,21 @@ class Vit(nn.Module):
         """Tokens of patches that are cut already; otherwise as `forward`.
 
         Args:
-            patches: (B, N, P) float, from `patchify`.
+            patches: (B, N, P) float, from `patchify`; or (B, N, patch_px**2) uint8 grey levels, of
+                which only those that are kept become floats.
             keep_ids: (B, K) int64 or None.
             valid: (B, N) bool or None.
 
         Returns:
             (B, 1 + K, D).
         """
-        positions = self.positions[1:].expand(patches.shape[0], -1, -1)  # (B, N, D)
+        positions = self.positions[1:]  # (N, D)
         if keep_ids is not None:
             patches = take(patches, keep_ids)  # (B, K, P)
-            positions = take(positions, keep_ids)
+            positions = positions[keep_ids]  # (B, K, D)
             valid = None if valid is None else valid.gather(1, keep_ids)
+        if patches.dtype == torch.uint8:
+            patches = levels(patches, self.config.channels)
         tokens = self.project(patches) + positions  # (B, K, D)
         tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens], 1)
         mask = None if valid is None else attention_mask(valid)
@@ -175,6 +178,20 @@ def normalise(image: Tensor, channels: int) -> Tensor:
         (B, channels, H, W) float32 in [-1, 1].
     """
     return (image.float() / 127.5 - 1.0).expand(-1, channels, -1, -1)
+
+
+def levels(patches: Tensor, channels: int) -> Tensor:
+    """`normalise` for patches: grey levels to the encoder's input.
+
+    Args:
+        patches: (..., patch_px**2) uint8, from `patchify` of a grey image.
+        channels: 1 or 3; the grey channel is repeated.
+
+    Returns:
+        (..., patch_px**2 * channels) float32 in [-1, 1], fresh memory.
+    """
+    values = patches.float().div_(127.5).sub_(1.0)
+    return values if channels == 1 else values.repeat_interleave(channels, -1)
 
 
 def patchify(image: Tensor, patch_px: int) -> Tensor:
@@ -221,7 +238,10 @@ def share_per_patch(mask: Tensor, patch_px: int) -> Tensor:
     Returns:
         (B, N) float32 in [0, 1], row by row.
     """
-    return patchify(mask[:, None].float(), patch_px).mean(-1)
+    b, h, w = mask.shape
+    cut = mask.view(b, h // patch_px, patch_px, w // patch_px, patch_px)
+    rows = cut.sum(4, dtype=torch.int32)  # of one patch's row of pixels each; no copy of the mask as floats
+    return rows.sum(2).flatten(1).float() / patch_px**2
 
 
 def valid_patches(valid: Tensor, patch_px: int) -> Tensor:
@@ -237,7 +257,10 @@ def valid_patches(valid: Tensor, patch_px: int) -> Tensor:
     Source:
         Ours: dropping patches that are partly padding would cut off the image's edge.
     """
-    return patchify(valid[:, None], patch_px).any(-1)
+    b, h, w = valid.shape
+    if valid.numel() and not any(valid.stride()):  # one value for all
+        return valid[:1, :1, 0].expand(b, (h // patch_px) * (w // patch_px))
+    return valid.view(b, h // patch_px, patch_px, w // patch_px, patch_px).any(4).any(2).flatten(1)
 
 
 def attention_mask(valid: Tensor) -> Tensor:
@@ -255,7 +278,9 @@ def attention_mask(valid: Tensor) -> Tensor:
 
 def take(values: Tensor, ids: Tensor) -> Tensor:
     """Rows of (B, N, D) chosen by (B, K): (B, K, D)."""
-    return values.gather(1, ids[:, :, None].expand(-1, -1, values.shape[2]))
+    b, n, d = values.shape
+    flat = (ids + torch.arange(b, device=ids.device)[:, None] * n).flatten()
+    return values.reshape(b * n, d).index_select(0, flat).view(b, -1, d)
 
 
 def sincos_positions(rows: int, cols: int, width: int) -> Tensor:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xraytk.errors import UsageError
-from xraytk.models.pixels import PixelDecoder, pixel_target
+from xraytk.models.pixels import PixelDecoder, mean_square, pixel_target
 from xraytk.models.vit import (
     VitConfig,
+    levels,
     normalise,
     patchify,
     share_per_patch,
@@ -83,6 +84,11 @@ class Choice:
     valid: Tensor
     share: Tensor
 
+    @property
+    def hidden_ids(self) -> Tensor:
+        """(M,) int64 on the device of ``keep_ids``: patch n of image b is b * N + n."""
+        return self.hidden.flatten().nonzero()[:, 0].to(self.keep_ids.device, non_blocking=True)
+
     def visible(self) -> Tensor:
         """(B, N) bool, True where a patch is seen; on the device of ``keep_ids``."""
         blank = torch.zeros(self.hidden.shape, dtype=torch.bool, device=self.keep_ids.device)
@@ -135,11 +141,11 @@ class Painter(nn.Module):
         return frozenset({"image", "valid"}) | lungs
 
     def fine(self, batch: Batch) -> Tensor:
-        """Patches as they are to be painted, (B, N, P)."""
-        return patchify(normalise(batch.image, self.vit.channels), self.fine_px)
+        """Grey levels of the patches as they are to be painted, (B, N, fine_px**2) uint8."""
+        return patchify(batch.image, self.fine_px)
 
     def coarse(self, batch: Batch, fine: Tensor) -> Tensor:
-        """Patches as the encoder sees them, (B, N, P'): ``fine`` itself unless it is enlarged."""
+        """Patches for `Vit.encode`: ``fine`` itself unless it is enlarged."""
         if self.config.enlarge == 1:
             return fine
         image = normalise(batch.image, self.vit.channels)
@@ -170,7 +176,7 @@ class Painter(nn.Module):
 
         Args:
             tokens: (B, 1 + K, D) of the visible patches.
-            fine: (B, N, P), from `fine`.
+            fine: (B, N, fine_px**2) uint8, from `fine`.
             choice: From `choose`.
 
         Returns:
@@ -178,9 +184,10 @@ class Painter(nn.Module):
             none) and ``hidden`` (share of the patches that was hidden).
         """
         hidden = choice.hidden
-        predicted = self.decoder(tokens, choice.keep_ids, hidden, choice.valid)  # (M, P)
-        target, _, _ = pixel_target(fine[hidden.to(fine.device)], self.config.norm_pix)
-        error = (predicted.float() - target).square().mean(-1)  # (M,)
+        hidden_ids = choice.hidden_ids
+        predicted = self.decoder(tokens, choice.keep_ids, hidden_ids, choice.valid)  # (M, P)
+        target, _, _ = pixel_target(self._levels(fine, hidden_ids), self.config.norm_pix)
+        error = mean_square(predicted, target)  # (M,)
         counts = hidden.sum(1).clamp_min(1)  # (B,)
         weight = (1.0 / (counts * len(counts)))[:, None].expand_as(hidden)[hidden].to(error.device)
         lungs = (choice.share >= INSIDE_FROM)[hidden].to(error.device)  # (M,)
@@ -195,14 +202,18 @@ class Painter(nn.Module):
         With ``norm_pix`` the model predicts no mean and no contrast: these are taken from the
         patch that was hidden, so a picture looks better than the model alone could make it.
         """
-        predicted = self.decoder(tokens, choice.keep_ids, choice.hidden, choice.valid).float()
-        where = choice.hidden.to(fine.device)
-        _, mean, deviation = pixel_target(fine[where], self.config.norm_pix)
-        painted, masked = fine.clone(), fine.clone()
-        painted[where] = predicted * deviation + mean
-        masked[where] = 0.0
-        original, seen, drawn = (self._picture(p) for p in (fine, masked, painted))
+        hidden_ids = choice.hidden_ids
+        predicted = self.decoder(tokens, choice.keep_ids, hidden_ids, choice.valid).float()
+        _, mean, deviation = pixel_target(self._levels(fine, hidden_ids), self.config.norm_pix)
+        whole = levels(fine, self.vit.channels)
+        painted, masked = whole.clone(), whole.clone()
+        painted.flatten(0, 1)[hidden_ids] = predicted * deviation + mean
+        masked.flatten(0, 1)[hidden_ids] = 0.0
+        original, seen, drawn = (self._picture(p) for p in (whole, masked, painted))
         return Reconstruction(original, seen, drawn, choice.hidden)
+
+    def _levels(self, fine: Tensor, ids: Tensor) -> Tensor:
+        return levels(fine.flatten(0, 1).index_select(0, ids), self.vit.channels)  # (M, P)
 
     def _picture(self, patches: Tensor) -> Tensor:
         image = unpatchify(patches, self.fine_px, self.vit.grid, self.vit.channels).mean(1)

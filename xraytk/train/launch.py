@@ -24,6 +24,7 @@ import torch.distributed as dist
 from xraytk.errors import InterruptedRunError, MachineError, XraytkError
 from xraytk.processes import leave_with_parent
 from xraytk.progress import Progress, Silent
+from xraytk.train.heap import keep_freed_memory
 from xraytk.train.machine import MachineConfig as MachineConfig
 
 LEAVE_S = 30
@@ -104,6 +105,7 @@ def _threads(machine: MachineConfig) -> Iterator[None]:
     """
     before = torch.get_num_threads()
     if device_kind(machine) == "cpu":
+        keep_freed_memory()
         torch.set_num_threads(max(1, before // machine.gpus - machine.workers))
     try:
         yield
