@@ -18,7 +18,6 @@ they cost) over the rate of a large matrix product, measured here in the same pr
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import importlib
 import json
@@ -255,25 +254,32 @@ def main() -> None:
     if given.alone:
         print(alone(given, vit, device))
         return
-    rows = [row for batch in given.batch for row in measure(given, vit, batch, device)]
     machine = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__,
         "preset": given.preset,
     }  # fmt: skip
+    rows = []
+    if not given.json:
+        print(machine)
+        print(
+            f"{'batch':>5} {'what':6} {'who':9} {'ms':>9} {'img/s':>8} of matmul  ratio  peak GiB", flush=True
+        )
+    for batch in given.batch:
+        measured = measure(given, vit, batch, device)
+        rows += measured
+        for row in [] if given.json else measured:
+            show(row)
     if given.json:
         print(json.dumps({"machine": machine, "rows": rows}))
-        return
-    print(machine)
-    print(f"{'batch':>5} {'what':6} {'who':9} {'ms':>9} {'img/s':>8} {'of matmul':>9} {'ratio':>6}  peak GiB")
-    for row in rows:
-        with contextlib.suppress(KeyError):
-            row["ratio"] = f"{row['ratio']:.2f}"
-        print(
-            f"{row['batch']:5} {row['what']:6} {row['who']:9} {row['ms']:9.1f} {row['img_per_s']:8.1f} "
-            f"{100 * row['share_of_matmul']:8.1f}% {row.get('ratio', ''):>6} "
-            + (f"{row['peak_gib']:9.2f}" if "peak_gib" in row else "")
-        )
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print one line of the table."""
+    ratio = f"{row['ratio']:6.2f}" if "ratio" in row else " " * 6
+    gib = f"{row['peak_gib']:9.2f}" if "peak_gib" in row else ""
+    rate = f"{row['ms']:9.1f} {row['img_per_s']:8.1f} {100 * row['share_of_matmul']:8.1f}%"
+    print(f"{row['batch']:5} {row['what']:6} {row['who']:9} {rate} {ratio} {gib}", flush=True)
 
 
 if __name__ == "__main__":
