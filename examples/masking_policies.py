@@ -48,7 +48,8 @@ def main() -> None:
     tiles, captions = [], []
     visible = {}
     for policy in get_args(Policy):
-        where = share_map(policy, torch.from_numpy(np.stack(shares)), torch.tensor([bool(p) for p in found]))
+        has_contour = torch.tensor([bool(p) for p in found])
+        where = share_map(policy, torch.from_numpy(np.stack(shares)), has_contour, (GRID, GRID))
         rng = torch.Generator().manual_seed(0)
         visible[policy] = draw(where, torch.from_numpy(valid), 0.95, 0.85, rng).numpy()
     for i, (grey, _) in enumerate(placed):

@@ -24,6 +24,17 @@ from xraytk.errors import UsageError
 
 T = TypeVar("T")
 
+Pixels = int | tuple[int, int]
+"""Size of an image: one number for a square, or [rows, columns]."""
+
+
+def rows_cols(pixels: Pixels | Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of a size: (n, n) of one number n."""
+    if isinstance(pixels, int):
+        return pixels, pixels
+    rows, cols = pixels
+    return rows, cols
+
 
 def load(
     cls: type[T],
@@ -136,7 +147,7 @@ def _convert(value: Any, kind: Any) -> Any:
     if kind is Any or (origin is Literal and value in get_args(kind)):
         return value
     if origin in (Union, types.UnionType):
-        return _convert_optional(value, [a for a in get_args(kind) if a is not type(None)])
+        return _convert_union(value, get_args(kind))
     if origin is tuple and isinstance(value, list | tuple):
         inner = get_args(kind)
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
@@ -152,11 +163,13 @@ def _convert(value: Any, kind: Any) -> Any:
     raise ValueError
 
 
-def _convert_optional(value: Any, options: list[Any]) -> Any:
-    """Convert to the first of several kinds that takes the value; "" and None mean none."""
-    if value is None or (value == "" and str not in options):
+def _convert_union(value: Any, options: Sequence[Any]) -> Any:
+    """Convert to the first of several kinds that takes the value; "" and None mean none, if that may be."""
+    if type(None) in options and (value is None or (value == "" and str not in options)):
         return None
     for option in options:
+        if option is type(None):
+            continue
         try:
             return _convert(value, option)
         except (ValueError, TypeError):
@@ -172,7 +185,8 @@ def _say(kind: Any) -> str:
         return "one of " + ", ".join(str(a) for a in get_args(kind))
     if origin is tuple:
         inner = get_args(kind)
-        return f"a list of {_say(inner[0])}"
+        count = "" if inner[-1] is Ellipsis else f"{len(inner)} times "
+        return f"a list of {count}{_say(inner[0])}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 

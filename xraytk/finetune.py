@@ -28,9 +28,17 @@ from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
 from xraytk.models.language import DecoderConfig
+from xraytk.models.timm_layout import FROM_HUB
 from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
-from xraytk.models.weights import encoder_config, find_weights, load_encoder, load_model
+from xraytk.models.weights import (
+    encoder_config,
+    find_weights,
+    load_encoder,
+    load_model,
+    started_from,
+    write_report,
+)
 from xraytk.progress import Progress
 from xraytk.records import LANGUAGES, Batch
 from xraytk.tasks import saved
@@ -57,8 +65,8 @@ class FinetuneConfig:
         task: "report" or "classify".
         work: The workspace.
         shards: Shards folder or URL; the workspace's by default.
-        init: Pretraining run, checkpoint folder or weights file; the workspace's run
-            "pretrain" by default; "none" starts from random weights.
+        init: Pretraining run, checkpoint folder or weights file, also of timm's, or ``timm:NAME``;
+            the workspace's run "pretrain" by default; "none" starts from random weights.
         out: Run folder; ``runs/<name>`` of the workspace by default.
         name: Name of the run; the task's by default.
         resume: "auto", "never" or a checkpoint.
@@ -218,12 +226,14 @@ def resolve(config: FinetuneConfig) -> tuple[FinetuneConfig, Path | None]:
             )
     encoder = encoder_config(init)
     stream = build(StreamConfig, {"image_px": encoder.image_px, **_pretrained_fit(init), **data}, "data.")
-    encoder = replace(encoder, image_px=stream.image_px)
+    encoder = started_from(replace(encoder, image_px=stream.image_px, seen_grid=None), init)
     return replace(config, data=to_dict(stream), encoder=encoder), init
 
 
 def _pretrained_fit(init: Path) -> dict[str, Any]:
     """How the pretraining put images into its square; {} when only weights are there."""
+    if str(init).startswith(FROM_HUB):
+        return {}
     for folder in (init, init.parent):
         if (folder / "config.toml").is_file():
             data = read_toml(folder / "config.toml").get("data", {})
@@ -247,7 +257,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         state = {**to_dict(config), **shown(config.shards), INPUTS: _inputs(train, init)}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
-            _start(learner, init, progress)
+            _start(config.folder, learner, init, progress)
         done = _fit(config, state, learner, train, val, resume_from, progress)
         best = _export(config, learner, done, val)
         distributed.barrier()
@@ -277,12 +287,11 @@ def _note_unused(given: VitConfig, used: VitConfig, progress: Progress) -> None:
         progress.note(f"encoder.*: the checkpoint decides: {pairs}; what is given is for --init none")
 
 
-def _start(learner: Task, init: Path | None, progress: Progress) -> None:
+def _start(folder: Path, learner: Task, init: Path | None, progress: Progress) -> None:
     if init is None:
         progress.note("encoder: random weights")
         return
-    report = load_encoder(learner.encoder, init)
-    progress.note(f"encoder: {len(report.matched)} tensors from {init}")
+    write_report(folder, init, load_encoder(learner.encoder, init), progress)
 
 
 def _inputs(train: Stream, init: Path | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xraytk.config import rows_cols
 from xraytk.data.limits import Job, Limit, advice, limits_of, seconds, slowest
 from xraytk.data.remote import is_url
 from xraytk.errors import UsageError
@@ -245,7 +246,7 @@ def _gather(config: PlanConfig, progress: Progress) -> tuple[int, dict[str, Rate
     measured = _measure(config, shards, progress) if config.measure else {}
     if image_kb is not None:
         measured["image_kb"] = Rate(image_kb, "mean of the shards")
-    area = (config.model.image_px / AT_PX) ** 2
+    area = math.prod(rows_cols(config.model.image_px)) / AT_PX**2
     scaled = f"default of {AT_PX} x {AT_PX}, by area"
     gpu = config.gpu or GPU
     if config.gpu:
@@ -288,7 +289,7 @@ def _measure(config: PlanConfig, shards: str | Path | None, progress: Progress) 
 
     from xraytk.data import rates
 
-    side = config.model.image_px
+    size = config.model.image_px
     found: dict[str, Rate] = {}
     with tempfile.TemporaryDirectory(prefix="xraytk-") as temporary:
         what = "phantoms"
@@ -300,9 +301,9 @@ def _measure(config: PlanConfig, shards: str | Path | None, progress: Progress) 
                 found["disk_mb_s"] = Rate(speed, "measured on the shards, one reader")
         else:
             progress.note("making phantom radiographs to measure with")
-            rates.make_shards(folder, side)
+            rates.make_shards(folder, size)
         progress.note(f"reading, decoding and placing {what} on one core")
-        found["loader_ms"] = Rate(rates.loader_ms(folder, side, config.measure_s), f"measured here on {what}")
+        found["loader_ms"] = Rate(rates.loader_ms(folder, size, config.measure_s), f"measured here on {what}")
     if torch.cuda.is_available():
         progress.note("multiplying matrices on the GPU")
         found["tflops"] = Rate(matmul_tflops("cuda"), f"measured: products on {torch.cuda.get_device_name()}")

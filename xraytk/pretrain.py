@@ -32,7 +32,7 @@ from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
 from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
-from xraytk.models.weights import find_weights, load_encoder
+from xraytk.models.weights import find_weights, load_encoder, started_from, write_report
 from xraytk.objectives import OBJECTIVES
 from xraytk.objectives.pairs import together_micro_batch
 from xraytk.progress import Progress
@@ -64,11 +64,12 @@ class PretrainConfig:
         out: Run folder; ``runs/<name>`` of the workspace when None.
         name: Name of the run.
         resume: "auto" (go on from the newest checkpoint), "never", or a checkpoint.
-        init: Checkpoint whose encoder to start from; weights only.
+        init: Checkpoint whose encoder to start from, weights only: of ours, a ViT of timm's, or
+            ``timm:NAME``; it decides ``vit.positions`` and ``vit.seen_grid``.
         objective: A row of `objectives.OBJECTIVES`, or "package.module:Class".
         options: The objective's own options.
         vit: Shape of the encoder.
-        data: How images become squares; ``image_px`` must be that of ``vit``, or as many times
+        data: How images come into the frame; ``image_px`` must be that of ``vit``, or as many times
             that as ``options.pixels.enlarge`` says.
         optim: Optimizer and schedule.
         batch: Images of one update, over all processes.
@@ -119,12 +120,13 @@ class PretrainConfig:
         pixels = self.options.get("pixels", {})
         enlarge = pixels.get("enlarge", 1) if isinstance(pixels, dict) else 1
         enlarge = enlarge if isinstance(enlarge, int) else 1  # the objective says what is wrong with it
-        if self.data.image_px != self.vit.image_px * enlarge:
+        rows, cols = (side * enlarge for side in self.vit.size)
+        if self.data.size != (rows, cols):
             times = f"{enlarge} times the second (options.pixels.enlarge)"
             raise UsageError(
                 f"data.image_px is {self.data.image_px} and vit.image_px {self.vit.image_px}",
                 "wanted the same number in both" if enlarge == 1 else f"wanted {times}",
-                f"Set data.image_px={self.vit.image_px * enlarge}.",
+                f"Set data.image_px={rows if rows == cols else [rows, cols]}.",
             )
         check_length(self.steps, self.epochs)
         check_name(self.name)
@@ -243,6 +245,8 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     """Body of the verb on one process."""
     shards = config.shards or Workspace(config.work).shards
     read_index(shards, config.cache, progress)  # before anything is written: there may be none
+    if config.init is not None:
+        config = replace(config, vit=started_from(config.vit, config.init))
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
@@ -329,8 +333,9 @@ def _start(
 ) -> None:
     """Load ``init``, say how large the work is, and warn when it is hopeless."""
     if config.init is not None:
-        report = load_encoder(cast(nn.Module, learner.encoder), config.init)
-        progress.note(f"encoder: {len(report.matched)} tensors from {config.init}")
+        write_report(
+            config.folder, config.init, load_encoder(cast(nn.Module, learner.encoder), config.init), progress
+        )
     if not distributed.is_main():
         return
     millions = sum(p.numel() for p in learner.parameters()) / 1e6
@@ -403,9 +408,9 @@ def reconstruction_sheet(samples: Batch, made: Any, learner: Any) -> np.ndarray[
     """
     count = len(samples.image_id)
     tiles: list[Any] = [*made.original.numpy(), *made.masked.numpy(), *made.painted.numpy()]
-    grid = learner.encoder.config.grid
+    grid = learner.encoder.config.grid  # rows, columns
     for i in range(count):
-        hidden = made.hidden[i].view(grid, grid).numpy()
+        hidden = made.hidden[i].view(grid).numpy()
         tiles.append(_overlay(made.original[i].numpy(), hidden, samples.lung[i].numpy()))
     painted = "painted (true patch mean, contrast)" if learner.config.norm_pix else "painted"
     rows = ("original", "seen", painted, "lungs, hidden patches dark")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from xraytk.config import rows_cols
 from xraytk.data import augment, dicom
 from xraytk.data.pictures import to_8bit
 from xraytk.errors import DataError, UsageError
@@ -235,14 +236,14 @@ def _findings(config: ReportConfig, image: Any, image_id: str, view: str) -> dic
 
 
 def _batch(image: Any, image_id: str, view: str, model: saved.Saved) -> Batch:
-    """One image, put into the square as the stream does it."""
-    side, fit = model.facts["data"]["image_px"], model.facts["data"]["fit"]
-    placed, valid = augment.place(image, side, fit)
+    """One image, put into the frame as the stream does it."""
+    size, fit = rows_cols(model.facts["data"]["image_px"]), model.facts["data"]["fit"]
+    placed, valid = augment.place(image, size, fit)
     labels = len(getattr(model.learner, "labels", ()))
     return Batch(
         image=torch.from_numpy(placed)[None, None],
         valid=torch.from_numpy(valid)[None],
-        lung=torch.zeros(1, side, side, dtype=torch.bool),
+        lung=torch.zeros(1, *size, dtype=torch.bool),
         has_contour=torch.zeros(1, dtype=torch.bool),
         labels=torch.full((1, labels), torch.nan),
         reports={"en": [""], "zh": [""]},

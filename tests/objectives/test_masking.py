@@ -39,7 +39,7 @@ def everywhere(shape: tuple[int, ...]) -> Tensor:
 @pytest.mark.parametrize("grid", RELEASED)
 def test_the_released_rectangle_keeps_the_counts_of_the_release(grid: int) -> None:
     n_in, n_out, keep_in, keep_out = RELEASED[grid]
-    share = released_rectangle(grid).expand(2, -1)
+    share = released_rectangle(grid, grid).expand(2, -1)
     assert (int(share[0].sum()), int((share[0] == 0).sum())) == (n_in, n_out)
     ids = draw(share, everywhere((2, grid * grid)), 0.95, 0.85, generator())
     assert ids.shape == (2, keep_in + keep_out)
@@ -47,12 +47,12 @@ def test_the_released_rectangle_keeps_the_counts_of_the_release(grid: int) -> No
 
 
 def test_the_released_rectangle_is_off_centre_as_released() -> None:
-    rows, cols = released_rectangle(20).view(20, 20).nonzero().T
+    rows, cols = released_rectangle(20, 20).view(20, 20).nonzero().T
     assert (int(rows.min()), int(rows.max()), int(cols.min()), int(cols.max())) == (6, 15, 3, 15)
 
 
 def test_the_paper_rectangle_is_centred_and_covers_five_sixteenths() -> None:
-    share = paper_rectangle(20).view(20, 20)
+    share = paper_rectangle(20, 20).view(20, 20)
     assert torch.equal(share, share.flip(0))
     torch.testing.assert_close(share, share.flip(1))
     assert float(share.sum()) == pytest.approx(0.5 * 0.625 * 400)
@@ -61,12 +61,12 @@ def test_the_paper_rectangle_is_centred_and_covers_five_sixteenths() -> None:
 def test_every_policy_is_a_share_map() -> None:
     lungs = torch.rand(3, 16, generator=generator())
     has_contour = torch.tensor([True, False, True])
-    assert not share_map("random", lungs, has_contour).any()
-    assert torch.equal(share_map("rect-paper", lungs, has_contour)[2], paper_rectangle(4))
-    assert torch.equal(share_map("rect-released", lungs, has_contour)[0], released_rectangle(4))
-    mixed = share_map("contour", lungs, has_contour)
+    assert not share_map("random", lungs, has_contour, (4, 4)).any()
+    assert torch.equal(share_map("rect-paper", lungs, has_contour, (4, 4))[2], paper_rectangle(4, 4))
+    assert torch.equal(share_map("rect-released", lungs, has_contour, (4, 4))[0], released_rectangle(4, 4))
+    mixed = share_map("contour", lungs, has_contour, (4, 4))
     assert torch.equal(mixed[0], lungs[0])
-    assert torch.equal(mixed[1], paper_rectangle(4))  # no contour: the rectangle
+    assert torch.equal(mixed[1], paper_rectangle(4, 4))  # no contour: the rectangle
 
 
 def test_random_masking_hides_the_outer_ratio() -> None:
@@ -75,14 +75,14 @@ def test_random_masking_hides_the_outer_ratio() -> None:
 
 
 def test_two_images_of_a_batch_are_drawn_apart_and_a_seed_repeats() -> None:
-    share = released_rectangle(20).expand(2, -1)
+    share = released_rectangle(20, 20).expand(2, -1)
     ids = draw(share, everywhere((2, 400)), 0.95, 0.85, generator(3))
     assert not torch.equal(ids[0], ids[1])
     assert torch.equal(ids, draw(share, everywhere((2, 400)), 0.95, 0.85, generator(3)))
 
 
 def test_every_patch_of_a_region_is_as_likely() -> None:
-    share = released_rectangle(8)
+    share = released_rectangle(8, 8)
     rng = generator()
     counts = torch.zeros(64)
     for _ in range(60):
@@ -140,7 +140,7 @@ def test_images_with_larger_lungs_show_more_of_them() -> None:
 
 @pytest.mark.parametrize("grid", [4, 14, 20, 40])
 def test_the_ellipse_is_centred_and_as_large_as_the_rectangle(grid: int) -> None:
-    share = ellipse(grid).view(grid, grid)
+    share = ellipse(grid, grid).view(grid, grid)
     torch.testing.assert_close(share, share.flip(0))
     torch.testing.assert_close(share, share.flip(1))
     assert float(share.mean()) == pytest.approx(0.5 * 0.625, rel=0.01)
@@ -149,7 +149,7 @@ def test_the_ellipse_is_centred_and_as_large_as_the_rectangle(grid: int) -> None
 
 @pytest.mark.parametrize("grid", [7, 14, 20, 80])
 def test_the_atlas_is_two_lungs_beside_the_middle(grid: int) -> None:
-    share = atlas(grid).view(grid, grid)
+    share = atlas(grid, grid).view(grid, grid)
     assert float(share.min()) >= 0
     assert float(share.max()) <= 1
     middle, quarter = share[grid // 2, grid // 2], share[grid // 2, grid // 4]

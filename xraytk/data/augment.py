@@ -1,4 +1,4 @@
-"""From a picture of any shape to the training square: fit, crop, turn, shift, zoom, shear, flip.
+"""From a picture of any shape to the training frame: fit, crop, turn, shift, zoom, shear, flip.
 
 Chance is drawn in one place (`draw`) and used in another (`place`): an `Augmentation` says
 everything, so the image, its valid pixels and its contour always move together. There is no
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytk.config import Pixels, rows_cols
 from xraytk.data.intensity import NO_CHANGE, Intensity
 from xraytk.errors import UsageError
 
@@ -32,10 +33,10 @@ class AugmentConfig:
 
     Args:
         crop_scale: Lowest and highest share of the area kept by random crops, in (0, 1].
-        crop_aspect: Largest ratio of a crop's sides to those of the square, at least 1; 1 keeps
+        crop_aspect: Largest ratio of a crop's sides to those of the frame, at least 1; 1 keeps
             proportions.
         rotate_deg: Largest random turn to either side, in degrees, 0 to 45.
-        shift: Largest random shift to either side, as a share of the square, in [0, 1).
+        shift: Largest random shift to either side, as a share of the frame, in [0, 1).
         zoom: Largest random change of size, as a share, in [0, 1).
         shear_deg: Largest random shear to either side, in degrees, 0 to 45.
         brightness: Largest random change of all greys, as a share of the range, in [0, 1).
@@ -95,12 +96,12 @@ class Augmentation:
     """One draw of chance, independent of the image's size.
 
     Args:
-        crop_share: Share of the square's area that the crop window covers, in (0, 1].
+        crop_share: Share of the frame's area that the crop window covers, in (0, 1].
         crop_x: Where the window lies in its horizontal room, 0 left to 1 right.
         crop_y: Where the window lies in its vertical room, 0 top to 1 bottom.
         rotate_deg: Turn about the window's centre, clockwise as seen, in degrees.
-        crop_aspect: Width of the window over its height, in units of the square's sides.
-        shift_x: Shift to the right, as a share of the square.
+        crop_aspect: Width of the window over its height, in units of the frame's sides.
+        shift_x: Shift to the right, as a share of the frame.
         shift_y: Shift downwards.
         zoom: Factor on the size.
         shear_deg: Lean of upright lines to the right, in degrees.
@@ -122,7 +123,7 @@ class Augmentation:
 
     @property
     def still(self) -> bool:
-        """Whether nothing moves: only the fit into the square is left, and a flip."""
+        """Whether nothing moves: only the fit into the frame is left, and a flip."""
         moved = (self.rotate_deg, self.shift_x, self.shift_y, self.shear_deg)
         return (self.crop_share, self.crop_aspect, self.zoom) == (1.0, 1.0, 1.0) and not any(moved)
 
@@ -162,46 +163,47 @@ def draw(rng: np.random.Generator, config: AugmentConfig = NOTHING) -> Augmentat
     )
 
 
-def letterbox_box(height: int, width: int, side: int) -> tuple[int, int, int, int]:
-    """Where an image lies in the square it is letterboxed into.
+def letterbox_box(height: int, width: int, size: Pixels) -> Box:
+    """Where an image lies in the frame it is letterboxed into.
 
-    The long side fills the square, the short side is centred; an odd pixel of padding goes
-    after the image.
+    The side that is relatively longer fills the frame, the other is centred; an odd pixel of
+    padding goes after the image.
 
     Args:
         height: Of the image, in pixels.
         width: Of the image, in pixels.
-        side: Of the square, in pixels.
+        size: Of the frame, in pixels.
 
     Returns:
-        (top, left, new_height, new_width) in pixels of the square.
+        (top, left, new_height, new_width) in pixels of the frame.
 
     Source:
         Ours: every pixel of the image stays, and its aspect ratio with it.
     """
-    scale = side / max(height, width)
+    rows, cols = rows_cols(size)
+    scale = min(rows / height, cols / width)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    return (side - new_height) // 2, (side - new_width) // 2, new_height, new_width
+    return (rows - new_height) // 2, (cols - new_width) // 2, new_height, new_width
 
 
-def fitted_box(height: int, width: int, side: int, fit: Fit) -> Box:
-    """Where an image lies in the square when nothing moves: (top, left, height, width)."""
-    return letterbox_box(height, width, side) if fit == "letterbox" else (0, 0, side, side)
+def fitted_box(height: int, width: int, size: Pixels, fit: Fit) -> Box:
+    """Where an image lies in the frame when nothing moves: (top, left, height, width)."""
+    return letterbox_box(height, width, size) if fit == "letterbox" else (0, 0, *rows_cols(size))
 
 
 def affine(
-    height: int, width: int, side: int, fit: Fit, augmentation: Augmentation = NONE
+    height: int, width: int, size: Pixels, fit: Fit, augmentation: Augmentation = NONE
 ) -> NDArray[np.float64]:
-    """Map from the image's pixel coordinates to the square's.
+    """Map from the image's pixel coordinates to the frame's.
 
-    The crop window is a square in letterbox fit, and has the image's shape in stretch fit, both
+    The crop window has the frame's shape in letterbox fit, and the image's in stretch fit, both
     apart from ``crop_aspect``; it stays inside the image wherever the image is larger than it,
     and is centred elsewhere.
 
     Args:
         height: Of the image, in pixels.
         width: Of the image, in pixels.
-        side: Of the square, in pixels.
+        size: Of the frame, in pixels.
         fit: Keep the aspect ratio, or not.
         augmentation: What was drawn.
 
@@ -209,52 +211,55 @@ def affine(
         (2, 3) matrix; ``[x', y'] = matrix @ [x, y, 1]``.
     """
     if augmentation.still:
-        top, left, new_height, new_width = fitted_box(height, width, side, fit)
+        top, left, new_height, new_width = fitted_box(height, width, size, fit)
         linear = np.diag([new_width / width, new_height / height])
         shift = np.array([left, top], np.float64)
     else:
-        linear, shift = _crop_and_turn(height, width, side, fit, augmentation)
+        linear, shift = _crop_and_turn(height, width, size, fit, augmentation)
     if augmentation.flip:
         mirror = np.diag([-1.0, 1.0])
-        linear, shift = mirror @ linear, mirror @ shift + np.array([side, 0.0])
+        linear, shift = mirror @ linear, mirror @ shift + np.array([rows_cols(size)[1], 0.0])
     shift = linear @ np.array([0.5, 0.5]) + shift - 0.5  # from pixel edges to pixel centres
     return np.concatenate([linear, shift[:, None]], axis=1)
 
 
 def _crop_and_turn(
-    height: int, width: int, side: int, fit: Fit, augmentation: Augmentation
+    height: int, width: int, size: Pixels, fit: Fit, augmentation: Augmentation
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Linear part and shift in edge coordinates (0 at the outer edge of the first pixel)."""
-    size = np.array([width, height], np.float64)
-    whole = size if fit == "stretch" else np.full(2, size.max())
+    image = np.array([width, height], np.float64)
+    frame = np.array(rows_cols(size)[::-1], np.float64)
+    fills = np.argmax(image / frame)  # the axis on which the letterboxed image fills the frame
+    whole = image if fit == "stretch" else frame * image[fills] / frame[fills]
     stretch = np.sqrt([augmentation.crop_aspect, 1 / augmentation.crop_aspect])
     window = np.minimum(whole * np.sqrt(augmentation.crop_share) * stretch, whole)
     place = np.array([augmentation.crop_x, augmentation.crop_y])
-    centre = np.where(window < size, window / 2 + place * (size - window), size / 2)
+    centre = np.where(window < image, window / 2 + place * (image - window), image / 2)
     angle = np.deg2rad(augmentation.rotate_deg)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     lean = np.array([[1.0, -np.tan(np.deg2rad(augmentation.shear_deg))], [0.0, 1.0]])
-    linear = augmentation.zoom * turn @ lean @ np.diag(side / window)
-    moved = np.array([augmentation.shift_x, augmentation.shift_y]) * side
-    return linear, side / 2 + moved - linear @ centre
+    linear = augmentation.zoom * turn @ lean @ np.diag(frame / window)
+    moved = np.array([augmentation.shift_x, augmentation.shift_y]) * frame
+    return linear, frame / 2 + moved - linear @ centre
 
 
 def place(
-    image: NDArray[np.uint8], side: int, fit: Fit, augmentation: Augmentation = NONE
+    image: NDArray[np.uint8], size: Pixels, fit: Fit, augmentation: Augmentation = NONE
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Put an image into the square; greys stay.
+    """Put an image into the frame; greys stay.
 
     Args:
         image: (h, w) uint8.
-        side: Of the square, in pixels.
+        size: Of the frame, in pixels.
         fit: Keep the aspect ratio, or not.
         augmentation: What was drawn.
 
     Returns:
-        The (side, side) uint8 square, 0 where there is no image, and the (side, side) bool
+        The (rows, cols) uint8 frame, 0 where there is no image, and the (rows, cols) bool
         True where there is.
     """
-    out, valid = np.empty((side, side), np.uint8), np.empty((side, side), np.bool_)
+    frame = rows_cols(size)
+    out, valid = np.empty(frame, np.uint8), np.empty(frame, np.bool_)
     place_valid(image.shape, fit, augmentation, valid)
     place_image(image, fit, augmentation, out, valid)
     return out, valid
@@ -267,45 +272,45 @@ def place_image(
     out: NDArray[np.uint8],
     valid: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Put an image into a square that is there.
+    """Put an image into a frame that is there.
 
     Args:
         image: (h, w) uint8.
         fit: Keep the aspect ratio, or not.
         augmentation: What was drawn.
-        out: (side, side) uint8; every pixel is written.
+        out: (rows, cols) uint8; every pixel is written.
         valid: Of the same draw, from `place_valid`; made when None and needed.
     """
-    side = len(out)
     height, width = image.shape
+    frame = (len(out), out.shape[1])
     if augmentation.still:
-        put(image, out, fitted_box(height, width, side, fit))
+        put(image, out, fitted_box(height, width, frame, fit))
         if augmentation.flip:
             out[:] = out[:, ::-1].copy()
         return
     if valid is None:
-        valid = np.empty((side, side), np.bool_)
+        valid = np.empty(frame, np.bool_)
         place_valid(image.shape, fit, augmentation, valid)
-    small, matrix = shrunk(image, affine(height, width, side, fit, augmentation))
-    cv2.warpAffine(small, matrix, (side, side), out, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    small, matrix = shrunk(image, affine(height, width, frame, fit, augmentation))
+    cv2.warpAffine(small, matrix, frame[::-1], out, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     np.multiply(out, valid.view(np.uint8), out=out)
 
 
 def place_valid(shape: tuple[int, ...], fit: Fit, augmentation: Augmentation, out: NDArray[np.bool_]) -> None:
-    """Make a square True where an image comes to lie, and False elsewhere.
+    """Make a frame True where an image comes to lie, and False elsewhere.
 
     Args:
         shape: Height and width of the image.
         fit: Keep the aspect ratio, or not.
         augmentation: What was drawn.
-        out: (side, side) bool; every pixel is written.
+        out: (rows, cols) bool; every pixel is written.
     """
     height, width = shape
-    side = len(out)
+    frame = (len(out), out.shape[1])
     if not augmentation.still:
-        fill_inside(out, affine(height, width, side, fit, augmentation), (height, width))
+        fill_inside(out, affine(height, width, frame, fit, augmentation), (height, width))
         return
-    fill_box(out, fitted_box(height, width, side, fit))
+    fill_box(out, fitted_box(height, width, frame, fit))
     if augmentation.flip:
         out[:] = out[:, ::-1].copy()
 
@@ -322,7 +327,7 @@ def fill_inside(valid: NDArray[np.bool_], matrix: NDArray[np.float64], shape: tu
     """Make a plane True where the image of that shape comes to lie, by the pixels' centres.
 
     Args:
-        valid: (side, side) bool, written to.
+        valid: (rows, cols) bool, written to.
         matrix: From `affine`.
         shape: Height and width of the image.
     """
@@ -386,10 +391,10 @@ def shrunk(
 
 
 def place_polygons(
-    polygons: Sequence[Mapping[str, Any]], matrix: NDArray[np.float64], side: int
+    polygons: Sequence[Mapping[str, Any]], matrix: NDArray[np.float64], size: Pixels
 ) -> NDArray[np.bool_]:
-    """Rasterise contours in a square of ``side`` pixels; see `draw_polygons`."""
-    out = np.zeros((side, side), np.bool_)
+    """Rasterise contours in a frame; see `draw_polygons`."""
+    out = np.zeros(rows_cols(size), np.bool_)
     draw_polygons(polygons, matrix, out)
     return out
 
@@ -397,12 +402,12 @@ def place_polygons(
 def draw_polygons(
     polygons: Sequence[Mapping[str, Any]], matrix: NDArray[np.float64], out: NDArray[np.bool_]
 ) -> None:
-    """Make a square True inside contours.
+    """Make a frame True inside contours.
 
     Args:
         polygons: Each with "x" and "y" lists in the image's pixels; joined, not subtracted.
         matrix: From `affine`, of the same image and augmentation.
-        out: (side, side) bool, False at first.
+        out: (rows, cols) bool, False at first.
     """
     for polygon in polygons:
         points = np.stack(

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytk.config import Pixels
 from xraytk.data.augment import letterbox_box
 from xraytk.errors import DataError
 
@@ -74,17 +75,17 @@ def share_per_patch(mask: NDArray[np.bool_], patch_px: int) -> NDArray[np.float3
 
 
 def letterbox_polygons(
-    polygons: Sequence[Mapping[str, Any]], height: int, width: int, side: int
+    polygons: Sequence[Mapping[str, Any]], height: int, width: int, size: Pixels
 ) -> list[Polygon]:
-    """Move polygons from an image into the square that it is letterboxed into.
+    """Move polygons from an image into the frame that it is letterboxed into.
 
     Args:
         polygons: In pixels of the image.
         height: Of the image.
         width: Of the image.
-        side: Of the square, in pixels.
+        size: Of the frame, in pixels.
     """
-    top, left, new_height, new_width = letterbox_box(height, width, side)
+    top, left, new_height, new_width = letterbox_box(height, width, size)
     moved = []
     for polygon in polygons:
         x = (np.asarray(polygon["x"], np.float64) + 0.5) * (new_width / width) + left - 0.5

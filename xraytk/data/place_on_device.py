@@ -12,31 +12,32 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from xraytk.config import Pixels
 from xraytk.data import warp
 from xraytk.data.samples import Made
 from xraytk.records import Batch
 
 
-def on_device(made: Iterable[Made], device: torch.device, side: int) -> Iterator[Batch]:
+def on_device(made: Iterable[Made], device: torch.device, size: Pixels) -> Iterator[Batch]:
     """Yield batches whole, on a device.
 
     Args:
         made: Batches on the CPU; not written to again.
         device: Where to.
-        side: Of the square, in pixels.
+        size: Of the frame, in pixels.
     """
     copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     waiting: Made | None = None
     for one in made:
         sent = _send(one, device, copies)
         if copies is None:
-            yield _finished(sent, side)
+            yield _finished(sent, size)
             continue
         if waiting is not None:
-            yield _finished(_arrived(waiting, device, copies), side)
+            yield _finished(_arrived(waiting, device, copies), size)
         waiting = sent
     if waiting is not None and copies is not None:
-        yield _finished(_arrived(waiting, device, copies), side)
+        yield _finished(_arrived(waiting, device, copies), size)
 
 
 def _send(made: Made, device: torch.device, copies: torch.cuda.Stream | None) -> Made:
@@ -57,8 +58,8 @@ def _arrived(made: Made, device: torch.device, copies: torch.cuda.Stream) -> Mad
     return made
 
 
-def _finished(made: Made, side: int) -> Batch:
+def _finished(made: Made, size: Pixels) -> Batch:
     if made.moves is None:
         return made.batch
-    image, valid = warp.warp(made.batch.image, made.moves, side)
+    image, valid = warp.warp(made.batch.image, made.moves, size)
     return dataclasses.replace(made.batch, image=image, valid=valid)

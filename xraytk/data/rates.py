@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from xraytk.config import Pixels, rows_cols
 from xraytk.data import codec, shard_parts, synthetic
 from xraytk.data.shard_index import INDEX, ShardIndex
 from xraytk.data.shard_writer import ShardWriter
@@ -28,12 +29,12 @@ _BATCH = 8
 _READ = 8 << 20
 
 
-def loader_ms(folder: Path, image_px: int, seconds: float) -> float:
+def loader_ms(folder: Path, image_px: Pixels, seconds: float) -> float:
     """Measure how long one core takes to read, decode, augment and place an image, in milliseconds.
 
     Args:
         folder: A local shards folder.
-        image_px: Side of the square.
+        image_px: Size of the frame.
         seconds: How long to measure.
 
     Raises:
@@ -55,19 +56,19 @@ def loader_ms(folder: Path, image_px: int, seconds: float) -> float:
     return 1e3 * statistics.median(share)
 
 
-def make_shards(folder: Path, image_px: int, count: int = 4) -> Path:
+def make_shards(folder: Path, image_px: Pixels, count: int = 4) -> Path:
     """Write a shard of phantom radiographs of the size that is trained on.
 
     Args:
         folder: Where to.
-        image_px: Their longer side.
+        image_px: Size of the frame that they are made for: its longer side is theirs.
         count: How many; they all differ.
     """
     rows = []
     with atomic_write(folder / f"{SHARD}.tar") as stream:
         writer = ShardWriter(stream, "tiff")
         for seed in range(count):
-            phantom = synthetic.make_phantom(seed, size_px=image_px)
+            phantom = synthetic.make_phantom(seed, size_px=max(rows_cols(image_px)))
             image = np.rint(phantom.pixels * 255).astype(np.uint8)
             height, width = image.shape
             meta = {"patient_hash": f"{seed:016x}", "view": "PA", "height": height, "width": width}

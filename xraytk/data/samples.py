@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xraytk.config import Pixels, rows_cols
 from xraytk.data import augment, intensity, sides, warp
 from xraytk.data.ahead import Job
 from xraytk.data.memory import Memory
@@ -40,16 +41,16 @@ _BROKEN = (KeyError, TypeError, ValueError, IndexError, OverflowError, cv2.error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig(augment.AugmentConfig):
-    """How samples become squares, and in which order.
+    """How samples come into the frame, and in which order.
 
     Args:
-        image_px: Side of the square, in pixels.
+        image_px: Size of the frame, in pixels: one number for a square, or [rows, columns].
         fit: "letterbox" keeps the aspect ratio and pads; "stretch" does neither.
         window: Shards that are mixed with each other; 0 mixes all. For disks and object stores.
         skip_bad: Take another sample for a broken one, and list it, instead of ending.
     """
 
-    image_px: int = 1280
+    image_px: Pixels = 1280
     fit: augment.Fit = "letterbox"
     window: int = 0
     skip_bad: bool = False
@@ -61,9 +62,15 @@ class StreamConfig(augment.AugmentConfig):
             UsageError: If a value is out of range.
         """
         augment.AugmentConfig.__post_init__(self)
-        for name, least in (("image_px", 1), ("window", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if min(self.size) < 1:
+            raise UsageError(f"image_px must be at least 1, found {self.image_px}")
+        if self.window < 0:
+            raise UsageError(f"window must be at least 0, found {self.window}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the frame."""
+        return rows_cols(self.image_px)
 
 
 @dataclass(slots=True)
@@ -84,7 +91,7 @@ class Samples:
 
     Args:
         reader: Of the split's samples.
-        config: How samples become squares.
+        config: How samples come into the frame.
         seed: Of the augmentation.
         needs: Fields of `Batch` that are wanted.
         labels: Names and order of the labels.
@@ -183,7 +190,7 @@ class Samples:
             raise self._reader.broken(row, f"{type(error).__name__}: {error}") from error
 
     def _fill_pixels(self, made: Made, i: int, row: int, drawn: augment.Augmentation) -> None:
-        out, side, fit = made.batch, self._config.image_px, self._config.fit
+        out, size, fit = made.batch, self._config.size, self._config.fit
         shape: tuple[int, ...] | None = None
         if "image" in self._needs:
             name = self._image if self._has(row, self._image) else "image"
@@ -201,16 +208,16 @@ class Samples:
                 lung[:] = False
                 if polygons:
                     height, width = shape or self._shape(row)
-                    matrix = augment.affine(height, width, side, fit, drawn)
+                    matrix = augment.affine(height, width, size, fit, drawn)
                     augment.draw_polygons(polygons, matrix, lung)
 
     def _place(self, made: Made, i: int, image: NDArray[np.uint8], drawn: augment.Augmentation) -> None:
-        out, side, fit = made.batch, self._config.image_px, self._config.fit
+        out, fit = made.batch, self._config.fit
         plane = out.image[i, 0].numpy()
         if made.moves is not None:
-            back, size = warp.cut_out(image, side, fit, drawn, plane)
+            back, shape = warp.cut_out(image, self._config.size, fit, drawn, plane)
             made.moves.back[i] = torch.from_numpy(back)
-            made.moves.size[i] = torch.tensor(size)
+            made.moves.size[i] = torch.tensor(shape)
             return
         valid = None
         if "valid" in self._needs:
@@ -220,7 +227,7 @@ class Samples:
 
     def _which_image(self) -> str:
         """The stored image that is read: the small one where it has all that is wanted."""
-        wanted = self._config.image_px * self._config.largest_zoom
+        wanted = max(self._config.size) * self._config.largest_zoom
         if self._config.fit == "stretch":
             wanted *= _WIDEST
         return "small" if self._reader.index.also_px >= wanted else "image"
@@ -238,8 +245,8 @@ class Samples:
 
     def _empty(self, count: int, canvases: bool) -> Made:
         """Memory to fill; what is not needed takes none."""
-        side = self._config.image_px
-        canvas = warp.canvas_px(side, self._config) if canvases and "image" in self._needs else 0
+        frame = self._config.size
+        canvas = warp.canvas_px(frame, self._config) if canvases and "image" in self._needs else None
 
         def made(name: str, shape: tuple[int, ...], fill: int, dtype: torch.dtype) -> Tensor:
             if canvas and name == "valid":
@@ -249,9 +256,9 @@ class Samples:
             return torch.full((1,) * len(shape), fill, dtype=dtype).expand(shape)
 
         batch = Batch(
-            image=made("image", (count, 1, canvas or side, canvas or side), 0, torch.uint8),
-            valid=made("valid", (count, side, side), 1, torch.bool),
-            lung=made("lung", (count, side, side), 0, torch.bool),
+            image=made("image", (count, 1, *(canvas or frame)), 0, torch.uint8),
+            valid=made("valid", (count, *frame), 1, torch.bool),
+            lung=made("lung", (count, *frame), 0, torch.bool),
             has_contour=torch.zeros(count, dtype=torch.bool),
             labels=torch.full((count, len(self._labels)), torch.nan),
             reports={language: [""] * count for language in LANGUAGES},

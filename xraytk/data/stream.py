@@ -40,7 +40,7 @@ class Stream:
     Args:
         folder: A shards folder, or a URL of one.
         split: "train", "val" or "test".
-        config: How samples become squares.
+        config: How samples come into the frame.
         seed: Of the order and of the augmentation.
         needs: Fields of `Batch` that are wanted; work for the others is skipped (images,
             lungs and labels are then empty of content, valid is all True, patients are "").

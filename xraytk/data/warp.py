@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xraytk.config import Pixels, rows_cols
 from xraytk.data.augment import Augmentation, AugmentConfig, Fit, affine, shrunk
 
 AT_ONCE = 8
@@ -27,7 +28,7 @@ class Moves:
     """What the device shall do with a batch of canvases.
 
     Args:
-        back: (B, 2, 3) float32, from pixels of the square to pixels of the canvas.
+        back: (B, 2, 3) float32, from pixels of the frame to pixels of the canvas.
         size: (B, 2) float32, height and width of the image on the canvas, from its corner.
     """
 
@@ -39,20 +40,26 @@ class Moves:
         return Moves(self.back.to(device, non_blocking=True), self.size.to(device, non_blocking=True))
 
 
-def canvas_px(side: int, config: AugmentConfig) -> int:
-    """Side of a canvas that holds all that any draw needs for a square, in pixels."""
-    widest = 1.0
+def canvas_px(size: Pixels, config: AugmentConfig) -> tuple[int, int]:
+    """Rows and columns of a canvas that holds all that any draw needs for a frame.
+
+    Args:
+        size: Of the frame, in pixels.
+        config: How far chance may go.
+    """
+    rows, cols = rows_cols(size)
+    most = np.array([cols, rows], np.float64)
     for turn, lean in itertools.product((-1.0, 1.0), repeat=2):
         chance = Augmentation(rotate_deg=turn * config.rotate_deg, shear_deg=lean * config.shear_deg)
-        linear = affine(side, side, side, "stretch", chance)[:, :2]
+        linear = affine(rows, cols, (rows, cols), "stretch", chance)[:, :2]
         linear = linear / np.hypot(linear[0], linear[1])  # the least that `shrunk` leaves
-        widest = max(widest, float(np.abs(np.linalg.inv(linear)).sum(1).max()))
-    return int(np.ceil(side * widest)) + 4
+        most = np.maximum(most, np.abs(np.linalg.inv(linear)) @ [cols, rows])
+    return int(np.ceil(most[1])) + 4, int(np.ceil(most[0])) + 4
 
 
 def cut_out(
     image: NDArray[np.uint8],
-    side: int,
+    size: Pixels,
     fit: Fit,
     augmentation: Augmentation,
     out: NDArray[np.uint8],
@@ -61,40 +68,44 @@ def cut_out(
 
     Args:
         image: (h, w) uint8.
-        side: Of the square, in pixels.
+        size: Of the frame, in pixels.
         fit: Keep the aspect ratio, or not.
         augmentation: What was drawn.
-        out: (canvas, canvas) uint8 to write to; beyond the image it is left as it was.
+        out: A canvas, uint8, to write to; beyond the image it is left as it was.
 
     Returns:
         A row of `Moves.back` and one of `Moves.size`.
     """
     height, width = image.shape
-    small, matrix = shrunk(image, affine(height, width, side, fit, augmentation))
+    small, matrix = shrunk(image, affine(height, width, size, fit, augmentation))
     back = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
-    corners = np.array([[-0.5, -0.5], [side - 0.5, -0.5], [-0.5, side - 0.5], [side - 0.5, side - 0.5]])
+    bottom, right = (n - 0.5 for n in rows_cols(size))
+    corners = np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]])
     low = np.floor((corners @ back[:, :2].T + back[:, 2]).min(0)).astype(int) - 1
-    left, top = (max(0, min(n, size - 1)) for n, size in zip(low.tolist(), small.shape[::-1], strict=True))
+    left, top = (
+        max(0, min(n, length - 1)) for n, length in zip(low.tolist(), small.shape[::-1], strict=True)
+    )
     part = small[top : top + out.shape[0], left : left + out.shape[1]]
     out[: part.shape[0], : part.shape[1]] = part
     back[:, 2] -= (left, top)
     return back, (len(part), part.shape[1])
 
 
-def warp(canvas: Tensor, moves: Moves, side: int) -> tuple[Tensor, Tensor]:
-    """Turn canvases into squares, as `augment.place` does.
+def warp(canvas: Tensor, moves: Moves, size: Pixels) -> tuple[Tensor, Tensor]:
+    """Turn canvases into frames, as `augment.place` does.
 
     Args:
         canvas: (B, 1, h, w) uint8.
         moves: Of the same batch, on the same device.
-        side: Of the square, in pixels.
+        size: Of the frame, in pixels.
 
     Returns:
-        (B, 1, side, side) uint8, 0 where there is no image, and (B, side, side) bool, True where
+        (B, 1, rows, cols) uint8, 0 where there is no image, and (B, rows, cols) bool, True where
         there is.
     """
-    image = canvas.new_empty(len(canvas), 1, side, side)
-    valid = torch.empty(len(canvas), side, side, dtype=torch.bool, device=canvas.device)
+    rows, cols = rows_cols(size)
+    image = canvas.new_empty(len(canvas), 1, rows, cols)
+    valid = torch.empty(len(canvas), rows, cols, dtype=torch.bool, device=canvas.device)
     for first in range(0, len(canvas), AT_ONCE):
         part = slice(first, first + AT_ONCE)
         _warp(canvas[part], moves.back[part], moves.size[part], image[part], valid[part])
@@ -102,14 +113,14 @@ def warp(canvas: Tensor, moves: Moves, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _warp(canvas: Tensor, back: Tensor, size: Tensor, image: Tensor, valid: Tensor) -> None:
-    at = torch.arange(image.shape[-1], dtype=torch.float32, device=canvas.device)
+    y, x = (torch.arange(n, dtype=torch.float32, device=canvas.device) for n in image.shape[-2:])
     grid = []
     valid.fill_(True)
     for axis, (length, whole) in enumerate(
         zip((size[:, 1], size[:, 0]), (canvas.shape[-1], canvas.shape[-2]), strict=True)
     ):
         a, b, c = back[:, axis, :, None, None].unbind(1)  # (B, 1, 1)
-        where = a * at[None, None, :] + b * at[None, :, None] + c  # (B, side, side)
+        where = a * x[None, None, :] + b * y[None, :, None] + c  # (B, rows, cols)
         end = length[:, None, None]
         valid &= (where > -0.5) & (where < end - 0.5)
         where = torch.minimum(where.clamp_min_(0), end - 1)

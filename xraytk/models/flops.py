@@ -10,6 +10,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
+from xraytk.config import Pixels, rows_cols
 from xraytk.errors import UsageError
 
 GPUS = {
@@ -44,7 +45,7 @@ class MaeShape:
     """What decides the arithmetic of a masked autoencoder; the defaults are the paper's.
 
     Args:
-        image_px: Side of the square image in pixels.
+        image_px: Size of the image in pixels: one number for a square, or [rows, columns].
         patch_px: Side of a patch in pixels; divides ``image_px``.
         channels: 1 or 3.
         width: Of an encoder token.
@@ -58,7 +59,7 @@ class MaeShape:
         Paper, section IV; 0.885 hidden is 0.95 inside and 0.85 outside the lungs.
     """
 
-    image_px: int = 1280
+    image_px: Pixels = 1280
     patch_px: int = 64
     channels: int = 1
     width: int = 1024
@@ -75,9 +76,9 @@ class MaeShape:
             UsageError: If a value is out of range.
         """
         for name in ("image_px", "patch_px", "channels", "width", "depth", "decoder_width", "decoder_depth"):
-            if getattr(self, name) < 1:
+            if min(rows_cols(getattr(self, name))) < 1:
                 raise UsageError(f"model.{name} is {getattr(self, name)}", "wanted at least 1")
-        if self.image_px % self.patch_px:
+        if any(side % self.patch_px for side in rows_cols(self.image_px)):
             raise UsageError(f"model.patch_px {self.patch_px} does not divide model.image_px {self.image_px}")
         if not 0 <= self.hidden < 1:
             raise UsageError(f"model.hidden is {self.hidden}", "wanted a share, 0 <= hidden < 1")
@@ -87,7 +88,8 @@ class MaeShape:
     @property
     def patches(self) -> int:
         """Patches of one image, N."""
-        return (self.image_px // self.patch_px) ** 2
+        rows, cols = rows_cols(self.image_px)
+        return (rows // self.patch_px) * (cols // self.patch_px)
 
     @property
     def visible(self) -> int:

@@ -15,7 +15,7 @@ class PixelDecoder(nn.Module):
 
     Args:
         width_in: Width of the tokens it is given.
-        grid: Patches along a side.
+        grid: Rows and columns of patches.
         values: Numbers of one painted patch, P.
         width: Width of its own tokens; a multiple of 4 and of ``heads``.
         depth: Blocks.
@@ -27,14 +27,16 @@ class PixelDecoder(nn.Module):
 
     positions: Tensor  # (1 + N, width)
 
-    def __init__(self, width_in: int, grid: int, values: int, *, width: int, depth: int, heads: int) -> None:
+    def __init__(
+        self, width_in: int, grid: tuple[int, int], values: int, *, width: int, depth: int, heads: int
+    ) -> None:
         super().__init__()
         self.narrow = nn.Linear(width_in, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.blocks = make_blocks(width, depth, heads)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.paint = nn.Linear(width, values)
-        self.register_buffer("positions", sincos_positions(grid, grid, width), persistent=False)
+        self.register_buffer("positions", sincos_positions(*grid, width), persistent=False)
         self.apply(initialise)
         nn.init.normal_(self.mask_token, std=0.02)
 

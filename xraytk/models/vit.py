@@ -1,19 +1,20 @@
 """Vision transformer on large patches, with an optional choice of the patches it sees.
 
-Blocks are timm's (fused attention). Positions are fixed 2-D sines and cosines. Patches that
-are not chosen cost nothing: neither projection nor attention.
+Blocks are timm's (fused attention). Positions are fixed 2-D sines and cosines, or learned.
+Patches that are not chosen cost nothing: neither projection nor attention.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from xraytk.config import Pixels, rows_cols
 from xraytk.errors import UsageError
 
 
@@ -22,25 +23,30 @@ class VitConfig:
     """Shape of the encoder; the defaults are ViT-L on 64-pixel patches.
 
     Args:
-        image_px: Side of the square image in pixels.
+        image_px: Size of the image in pixels: one number for a square, or [rows, columns].
         patch_px: Side of a patch in pixels; divides ``image_px``.
         channels: 1 (grey) or 3 (grey repeated, for encoders made for colour).
         width: Width of a token; a multiple of 4 and of ``heads``.
         depth: Number of blocks.
         heads: Attention heads.
         mlp_ratio: Hidden width of a block's MLP over ``width``.
+        positions: "sincos" (fixed) or "learned".
+        seen_grid: Rows and columns of the patch grid that fixed positions are spread over, when that
+            is not the image's own: the grid on which the encoder was pretrained.
 
     Source:
         Paper, section IV (1280 x 1280 x 1, patch 64, ViT-L).
     """
 
-    image_px: int = 1280
+    image_px: Pixels = 1280
     patch_px: int = 64
     channels: int = 1
     width: int = 1024
     depth: int = 24
     heads: int = 16
     mlp_ratio: float = 4.0
+    positions: Literal["sincos", "learned"] = "sincos"
+    seen_grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check every field against the others.
@@ -48,10 +54,11 @@ class VitConfig:
         Raises:
             UsageError: If the shape cannot be.
         """
-        for name in ("image_px", "patch_px", "width", "depth", "heads"):
-            if getattr(self, name) < 1:
+        for name in ("image_px", "patch_px", "width", "depth", "heads", "seen_grid"):
+            value = getattr(self, name)
+            if value is not None and min(rows_cols(value)) < 1:
                 raise UsageError(f"vit.{name} is {getattr(self, name)}", "wanted at least 1")
-        if self.image_px % self.patch_px:
+        if any(side % self.patch_px for side in self.size):
             raise UsageError(
                 f"vit.patch_px {self.patch_px} does not divide vit.image_px {self.image_px}",
                 todo=f"Set vit.image_px to a multiple of {self.patch_px}.",
@@ -64,16 +71,28 @@ class VitConfig:
             )
         if self.mlp_ratio <= 0:
             raise UsageError(f"vit.mlp_ratio is {self.mlp_ratio}", "wanted more than 0")
+        if self.positions == "learned" and self.seen_grid is not None:
+            raise UsageError(
+                f"vit.seen_grid is {list(self.seen_grid)}",
+                "learned positions are those of the image's own grid",
+                "Leave vit.seen_grid out.",
+            )
 
     @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_px // self.patch_px
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the image, in pixels."""
+        return rows_cols(self.image_px)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, cols = self.size
+        return rows // self.patch_px, cols // self.patch_px
 
     @property
     def patches(self) -> int:
         """Patches of one image, N."""
-        return self.grid**2
+        return self.grid[0] * self.grid[1]
 
     @property
     def patch_values(self) -> int:
@@ -88,7 +107,7 @@ class Vit(nn.Module):
         config: Its shape.
     """
 
-    positions: Tensor  # (1 + N, D); the class token's are zero
+    positions: Tensor  # (1 + N, D), the class token's first; fixed ones are zero there
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -97,8 +116,12 @@ class Vit(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.blocks = make_blocks(config.width, config.depth, config.heads, config.mlp_ratio)
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        positions = sincos_positions(config.grid, config.grid, config.width)
-        self.register_buffer("positions", positions, persistent=False)
+        if config.positions == "learned":
+            self.positions = nn.Parameter(torch.empty(1 + config.patches, config.width))
+            nn.init.normal_(self.positions, std=0.02)
+        else:
+            fixed = sincos_positions(*config.grid, config.width, over=config.seen_grid)
+            self.register_buffer("positions", fixed, persistent=False)
         self.apply(initialise)
         nn.init.normal_(self.cls_token, std=0.02)
 
@@ -118,7 +141,7 @@ class Vit(nn.Module):
         Raises:
             ValueError: If the image is not of the configured shape.
         """
-        wanted = (self.config.channels, self.config.image_px, self.config.image_px)
+        wanted = (self.config.channels, *self.config.size)
         if tuple(image.shape[1:]) != wanted:
             raise ValueError(f"image is {tuple(image.shape[1:])}, the encoder wants {wanted}")
         return self.encode(patchify(image, self.config.patch_px), keep_ids=keep_ids, valid=valid)
@@ -145,7 +168,8 @@ class Vit(nn.Module):
         if patches.dtype == torch.uint8:
             patches = levels(patches, self.config.channels)
         tokens = self.project(patches) + positions  # (B, K, D)
-        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens], 1)
+        first = (self.cls_token + self.positions[:1]).expand(tokens.shape[0], -1, -1)  # (B, 1, D)
+        tokens = torch.cat([first.to(tokens.dtype), tokens], 1)
         mask = None if valid is None else attention_mask(valid)
         for block in self.blocks:
             tokens = block(tokens, attn_mask=mask)
@@ -283,31 +307,39 @@ def take(values: Tensor, ids: Tensor) -> Tensor:
     return values.reshape(b * n, d).index_select(0, flat).view(b, -1, d)
 
 
-def sincos_positions(rows: int, cols: int, width: int) -> Tensor:
+def sincos_positions(rows: int, cols: int, width: int, *, over: tuple[int, int] | None = None) -> Tensor:
     """Fixed 2-D position embeddings, with a row of zeros for the class token before them.
 
     The first half of the width encodes the column, the second the row; each half holds
     sin(p * w_i), then cos(p * w_i), with w_i = 10000 ** (-i / (width / 4)).
 
+    An encoder that was pretrained on another grid has seen the waves at that grid's places. So its
+    positions are the same waves at the centres of the new patches, in units of the old ones: both
+    grids cover the whole image. That is interpolation without its error; on the same grid it
+    changes no bit.
+
     Args:
         rows: Grid height.
         cols: Grid width.
         width: D, a multiple of 4.
+        over: Rows and columns of the grid that was pretrained on; this one when None.
 
     Returns:
         (1 + rows * cols, D) float32.
 
     Source:
-        MAE (He et al. 2022), appendix A.1.
+        MAE (He et al. 2022), appendix A.1; places between those of the old grid ours.
     """
+    old_rows, old_cols = over or (rows, cols)
     quarter = width // 4
     speeds = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
 
-    def waves(places: Tensor) -> Tensor:
+    def waves(count: int, old: int) -> Tensor:
+        places = (torch.arange(count, dtype=torch.float64) + 0.5) * (old / count) - 0.5
         angles = places[:, None] * speeds
         return torch.cat([angles.sin(), angles.cos()], 1)  # (n, D / 2)
 
-    across = waves(torch.arange(cols, dtype=torch.float64)).repeat(rows, 1)
-    down = waves(torch.arange(rows, dtype=torch.float64)).repeat_interleave(cols, 0)
+    across = waves(cols, old_cols).repeat(rows, 1)
+    down = waves(rows, old_rows).repeat_interleave(cols, 0)
     grid = torch.cat([across, down], 1)
     return torch.cat([grid.new_zeros(1, width), grid]).float()

@@ -1,51 +1,36 @@
 """Reading weights so that a mistake is an error and not a training from scratch.
 
-Only safetensors files are read; nothing is unpickled.
+Only safetensors files are read; nothing is unpickled. An encoder may come from a run of ours, or
+from a checkpoint in timm's layout; see `timm_layout` and `adapt`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from xraytk import distributed
 from xraytk.config import build
 from xraytk.errors import DataError, UsageError
-from xraytk.files import checkpoints, read_json
+from xraytk.files import checkpoints, read_json, write_json
+from xraytk.models import adapt, timm_layout
+from xraytk.models.load_report import LoadReport, compare, shown
 from xraytk.models.vit import Vit, VitConfig
+from xraytk.progress import Progress
+from xraytk.records import as_plain
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
-SHOWN = 3
-"""Names listed in an error message."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """What became of the tensors of a checkpoint.
-
-    Args:
-        matched: Names that were loaded.
-        missing: Names that the model has and the checkpoint lacks.
-        unexpected: Names that the checkpoint has and the model lacks.
-        misshaped: Lines "name: found (shape), wanted (shape)".
-    """
-
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshaped: tuple[str, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether every tensor found its place and every place its tensor."""
-        return bool(self.matched) and not (self.missing or self.unexpected or self.misshaped)
+ENOUGH = 0.95
+"""Share of an encoder's numbers that a foreign checkpoint must fill."""
 
 
 def find_weights(checkpoint: Path) -> Path:
@@ -53,14 +38,18 @@ def find_weights(checkpoint: Path) -> Path:
 
     Args:
         checkpoint: A run folder (its best checkpoint if it names one in ``best.json``, else the
-            newest), a step folder, or a ``.safetensors`` file.
+            newest), a step folder, a ``.safetensors`` file, a folder as timm saves it, or
+            ``timm:NAME`` for weights of timm's collection.
 
     Returns:
         Path of a safetensors file.
 
     Raises:
         DataError: If there is none, or the file is a pickle.
+        MachineError: If ``timm:NAME`` cannot be fetched.
     """
+    if str(checkpoint).startswith(timm_layout.FROM_HUB):
+        return timm_layout.fetch(str(checkpoint).removeprefix(timm_layout.FROM_HUB))
     if checkpoint.is_file():
         if checkpoint.suffix.lower() in PICKLES:
             raise DataError(
@@ -86,15 +75,17 @@ def find_weights(checkpoint: Path) -> Path:
 
 
 def encoder_config(checkpoint: Path) -> VitConfig:
-    """Shape of the encoder in a checkpoint, from the header of its weights.
+    """Shape of the encoder in a checkpoint: from the header of its weights, or from timm's tensors.
 
     Args:
         checkpoint: As for `find_weights`.
 
     Raises:
-        DataError: If the header does not describe a ViT.
+        DataError: If the weights do not describe a ViT.
     """
     path = find_weights(checkpoint)
+    if (foreign := _foreign(path)) is not None:
+        return foreign.config
     text = _metadata(path).get("xraytk.encoder", "null")
     try:
         tree = json.loads(text)
@@ -105,33 +96,138 @@ def encoder_config(checkpoint: Path) -> VitConfig:
         raise DataError(
             f"{path} does not say what its encoder is",
             str(error),
-            "Use a checkpoint written by `xraytk pretrain` or `xraytk finetune`.",
+            "Use a checkpoint written by `xraytk pretrain` or `xraytk finetune`, or a ViT of timm's.",
         ) from None
 
 
+def started_from(wanted: VitConfig, checkpoint: Path) -> VitConfig:
+    """Give an encoder the kind of positions that a checkpoint's encoder has seen.
+
+    Learned ones are interpolated to its grid when they are loaded. Fixed ones are spread over the
+    grid on which they were seen; see `sincos_positions`.
+
+    Args:
+        wanted: The encoder that is to start from the checkpoint.
+        checkpoint: As for `find_weights`.
+
+    Returns:
+        ``wanted`` with other ``positions`` and ``seen_grid``.
+    """
+    source = encoder_config(checkpoint)
+    seen = source.seen_grid or source.grid
+    fixed = source.positions == "sincos"
+    return replace(
+        wanted, positions=source.positions, seen_grid=seen if fixed and seen != wanted.grid else None
+    )
+
+
 def load_encoder(encoder: nn.Module, checkpoint: Path) -> LoadReport:
-    """Load the encoder's part of a checkpoint.
+    """Load the encoder's part of a checkpoint, adapted to other channels, patches and grids.
 
     Args:
         encoder: Filled in place, only when all fits.
-        checkpoint: As for `find_weights`; tensors of the encoder carry the prefix named in
-            the header, and those of other parts are left alone.
+        checkpoint: As for `find_weights`. Of ours, tensors of the encoder carry the prefix named
+            in the header, and those of other parts are left alone; every one must fit. Of a
+            foreign one all blocks must fit, and `ENOUGH` of the numbers.
 
     Returns:
-        The report; always `LoadReport.whole`.
+        The report.
 
     Raises:
-        DataError: If any tensor is missing, unexpected or of another shape.
+        DataError: If a tensor is missing, unexpected or of another shape.
     """
     path = find_weights(checkpoint)
+    foreign = _foreign(path)
+    if foreign is not None and isinstance(encoder, Vit):
+        return _load_foreign(encoder, path, foreign)
     prefix = _metadata(path).get("xraytk.encoder_prefix", "encoder.")
     tensors = {
         name.removeprefix(prefix): tensor for name, tensor in _read(path).items() if name.startswith(prefix)
     }
     hint = ""
+    lines: list[str] = []
     if isinstance(encoder, Vit) and "xraytk.encoder" in _metadata(path):
-        hint = _differing_shape(encoder.config, encoder_config(path))
-    return _fill(encoder, tensors, f"the encoder of {path}", hint)
+        source = encoder_config(path)
+        hint = _differing_shape(encoder.config, source)
+        _check_heads(path, encoder.config, source)
+        if tensors.get("project.weight", torch.empty(0)).ndim == 2:
+            convolution = adapt.as_convolution(tensors["project.weight"], source.channels)
+            tensors, lines = adapt.adapted({**tensors, "project.weight": convolution}, source, encoder.config)
+    return replace(_fill(encoder, tensors, f"the encoder of {path}", hint), adapted=tuple(lines))
+
+
+def write_report(folder: Path, checkpoint: Path, report: LoadReport, progress: Progress) -> None:
+    """Say what a run's encoder was started from, and keep it in ``init.json`` of the run folder."""
+    first, *rest = report.lines()
+    progress.note(f"encoder: {first} from {checkpoint}")
+    for line in rest:
+        progress.note(f"encoder: {line}")
+    if distributed.is_main():
+        write_json(folder / "init.json", {"format": 1, "checkpoint": str(checkpoint), **as_plain(report)})
+
+
+def _foreign(path: Path) -> timm_layout.Foreign | None:
+    """What a checkpoint in timm's layout says of itself; None for one of ours."""
+
+    def look() -> timm_layout.Foreign | None:
+        with safe_open(path, "pt") as stream:
+            names = list(stream.keys())
+            if "xraytk.encoder" in (stream.metadata() or {}):
+                return None
+            prefix = timm_layout.prefix_of(names)
+            if prefix is None:
+                return None
+            shapes = {name: stream.get_slice(name).get_shape() for name in names}
+            table = stream.get_tensor(f"{prefix}pos_embed") if f"{prefix}pos_embed" in shapes else None
+            return timm_layout.describe(path, shapes, prefix, table)
+
+    found: timm_layout.Foreign | None = _opened(path, look)
+    return found
+
+
+def _load_foreign(encoder: Vit, path: Path, foreign: timm_layout.Foreign) -> LoadReport:
+    wanted, source = encoder.config, foreign.config
+    notes = []
+    if foreign.sure:
+        _check_heads(path, wanted, source)
+    else:
+        notes.append("no config.json says how its images were normalised: taken as (x - 0.5) / 0.5, as ours")
+        if wanted.heads != source.heads:
+            notes.append(f"vit.heads is {wanted.heads}; a ViT of width {wanted.width} has {source.heads}")
+    tensors, lines, ignored = timm_layout.renamed(_read(path), foreign.prefix)
+    tensors["positions"] = timm_layout.with_class_slot(tensors["positions"], source.grid)
+    if {*foreign.mean, *foreign.std} != {0.5}:
+        bias = tensors.get("project.bias", torch.zeros(source.width))
+        tensors["project.weight"], tensors["project.bias"] = adapt.renormalise(
+            tensors["project.weight"], bias, foreign.mean, foreign.std
+        )
+        lines.append(f"project: from images of mean {foreign.mean} and deviation {foreign.std}")
+    tensors, more = adapt.adapted(tensors, source, wanted)
+    report = compare(encoder, tensors)
+    held = encoder.state_dict()
+    filled = sum(held[name].numel() for name in report.matched)
+    share = filled / sum(tensor.numel() for tensor in held.values())
+    report = replace(report, adapted=(*lines, *more), ignored=tuple(ignored), notes=tuple(notes), share=share)
+    gaps = [name for name in report.missing if name.startswith("blocks.")]
+    if share < ENOUGH or gaps or report.unexpected or report.misshaped:
+        todo = _differing_shape(wanted, source, only=("width", "depth", "heads", "mlp_ratio"))
+        raise DataError(
+            f"the encoder of {path} does not fit",
+            "\n".join(report.lines()),
+            todo or f"Give a plain ViT of which all blocks and {ENOUGH:.0%} of the numbers fit.",
+        )
+    encoder.load_state_dict(tensors, strict=False)
+    return report
+
+
+def _check_heads(path: Path, wanted: VitConfig, source: VitConfig) -> None:
+    """The heads are in no tensor's shape: weights for others would load, and mean nothing."""
+    if wanted.heads != source.heads and wanted.width == source.width:
+        raise DataError(
+            f"the encoder of {path} does not fit",
+            f"it has {source.heads} attention heads, wanted {wanted.heads}",
+            f"Set vit.heads={source.heads}.",
+        )
 
 
 def load_model(learner: nn.Module, checkpoint: Path) -> LoadReport:
@@ -151,35 +247,12 @@ def load_model(learner: nn.Module, checkpoint: Path) -> LoadReport:
     return _fill(learner, _read(path), f"the model of {path}", "")
 
 
-def compare(module: nn.Module, tensors: Mapping[str, Tensor]) -> LoadReport:
-    """Compare tensors with a module's, without loading.
-
-    Of tied weights a checkpoint may hold any one name.
-    """
-    wanted = module.state_dict()
-    held = {wanted[name].data_ptr() for name in tensors if name in wanted}
-    misshaped = {
-        name: f"{name}: found {tuple(tensors[name].shape)}, wanted {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in tensors and tensors[name].shape != tensor.shape
-    }
-    return LoadReport(
-        matched=tuple(name for name in tensors if name in wanted and name not in misshaped),
-        missing=tuple(n for n, t in wanted.items() if n not in tensors and t.data_ptr() not in held),
-        unexpected=tuple(name for name in tensors if name not in wanted),
-        misshaped=tuple(misshaped.values()),
-    )
-
-
 def _fill(module: nn.Module, tensors: dict[str, Tensor], what: str, hint: str) -> LoadReport:
     report = compare(module, tensors)
     if not report.whole:
         lines = [f"{len(report.matched)} tensors fit"]
         lists = {"missing": report.missing, "unexpected": report.unexpected, "mis-shaped": report.misshaped}
-        for word, names in lists.items():
-            if names:
-                shown = "; ".join(names[:SHOWN]) + "; ..." * (len(names) > SHOWN)
-                lines.append(f"{len(names)} {word}: {shown}")
+        lines += [f"{len(names)} {word}: {shown(names)}" for word, names in lists.items() if names]
         raise DataError(
             f"{what} does not fit", "\n".join(lines), hint or "Give a checkpoint of the same configuration."
         )
@@ -187,10 +260,10 @@ def _fill(module: nn.Module, tensors: dict[str, Tensor], what: str, hint: str) -
     return report
 
 
-def _differing_shape(wanted: VitConfig, found: VitConfig) -> str:
+def _differing_shape(wanted: VitConfig, found: VitConfig, only: Sequence[str] = ()) -> str:
     """Say what to set so that the encoder fits, or nothing when it does."""
     old, new = dataclasses.asdict(wanted), dataclasses.asdict(found)
-    keys = [f"vit.{key}={new[key]}" for key in old if old[key] != new[key]]
+    keys = [f"vit.{key}={new[key]}" for key in only or old if old[key] != new[key]]
     return f"Set {' '.join(keys)} to match the checkpoint." if keys else ""
 
 

@@ -23,7 +23,7 @@ ROUNDING = 1e-9
 """Added before flooring, so that 500 * (1 - 0.95) counts as 25 and not as 24."""
 
 
-def share_map(policy: Policy, lung_share: Tensor, has_contour: Tensor) -> Tensor:
+def share_map(policy: Policy, lung_share: Tensor, has_contour: Tensor, grid: tuple[int, int]) -> Tensor:
     """Where a policy holds the chest to be.
 
     An image without a contour (lungs not found, or not a frontal view) takes the rectangle of
@@ -33,8 +33,9 @@ def share_map(policy: Policy, lung_share: Tensor, has_contour: Tensor) -> Tensor
         policy: "contour": the image's own lungs; "rect-paper" and "rect-released": one rectangle
             for all; "ellipse": one ellipse for all; "atlas": where lungs lie on average; "random":
             nowhere, so that the outer ratio rules (the paper's "w/o CaM").
-        lung_share: (B, N) float in [0, 1], N a square number.
+        lung_share: (B, N) float in [0, 1], row by row.
         has_contour: (B,) bool.
+        grid: Rows and columns of patches; their product is N.
 
     Returns:
         (B, N) float in [0, 1].
@@ -43,77 +44,80 @@ def share_map(policy: Policy, lung_share: Tensor, has_contour: Tensor) -> Tensor
         Paper, section III-B; that images without a contour take the rectangle is ours: it hides
         about as much as a contour does.
     """
-    grid = round(lung_share.shape[1] ** 0.5)
     if policy == "random":
         return torch.zeros_like(lung_share)
     if policy in _SAME_FOR_ALL:
-        return _SAME_FOR_ALL[policy](grid).expand_as(lung_share)
-    rectangle = paper_rectangle(grid).expand_as(lung_share)
+        return _SAME_FOR_ALL[policy](*grid).expand_as(lung_share)
+    rectangle = paper_rectangle(*grid).expand_as(lung_share)
     return torch.where(has_contour[:, None], lung_share, rectangle)
 
 
-def paper_rectangle(grid: int) -> Tensor:
+def paper_rectangle(rows: int, cols: int) -> Tensor:
     """Centred rectangle of 0.5 of the height and 0.625 of the width, as shares of patches.
 
     Args:
-        grid: Patches along a side.
+        rows: Of patches.
+        cols: Of patches.
 
     Returns:
-        (grid * grid,) float32 in [0, 1].
+        (rows * cols,) float32 in [0, 1].
 
     Source:
         Paper, figure 2, and the unused variables of its release.
     """
-    return (_covered(grid, 0.5)[:, None] * _covered(grid, 0.625)[None, :]).flatten()
+    return (_covered(rows, 0.5)[:, None] * _covered(cols, 0.625)[None, :]).flatten()
 
 
-def released_rectangle(grid: int) -> Tensor:
+def released_rectangle(rows: int, cols: int) -> Tensor:
     """The off-centre rectangle that the paper's release hides, patch by patch.
 
-    Rows int(.25 L) + 1 to int(.75 L), columns int(.125 L) + 1 to int(.75 L), inclusive from 0.
+    Rows int(.25 R) + 1 to int(.75 R), columns int(.125 C) + 1 to int(.75 C), inclusive from 0; the
+    release has R = C.
 
     Args:
-        grid: Patches along a side, L.
+        rows: Of patches.
+        cols: Of patches.
 
     Returns:
-        (grid * grid,) float32, 0 or 1.
+        (rows * cols,) float32, 0 or 1.
     """
-    inside = torch.zeros(grid, grid)
-    last = int(0.75 * grid) + 1
-    inside[int(0.25 * grid) + 1 : last, int(0.125 * grid) + 1 : last] = 1
+    inside = torch.zeros(rows, cols)
+    inside[int(0.25 * rows) + 1 : int(0.75 * rows) + 1, int(0.125 * cols) + 1 : int(0.75 * cols) + 1] = 1
     return inside.flatten()
 
 
-def ellipse(grid: int) -> Tensor:
+def ellipse(rows: int, cols: int) -> Tensor:
     """A centred ellipse of the same area and proportions as the paper's rectangle.
 
     Args:
-        grid: Patches along a side.
+        rows: Of patches.
+        cols: Of patches.
 
     Returns:
-        (grid * grid,) float32 in [0, 1], counted on 16 x 16 points a patch.
+        (rows * cols,) float32 in [0, 1], counted on 16 x 16 points a patch.
 
     Source:
         Ours: the thorax has no corners.
     """
     fine = 16
-    at = (torch.arange(grid * fine, dtype=torch.float64) + 0.5) / (grid * fine) - 0.5
+    y, x = ((torch.arange(n * fine, dtype=torch.float64) + 0.5) / (n * fine) - 0.5 for n in (rows, cols))
     radius = (0.5 * 0.625 / torch.pi) ** 0.5
     tall, wide = radius * (0.5 / 0.625) ** 0.5, radius * (0.625 / 0.5) ** 0.5
-    inside: Tensor = (at[:, None] / tall) ** 2 + (at[None, :] / wide) ** 2 <= 1
-    return inside.float().view(grid, fine, grid, fine).mean((1, 3)).flatten()
+    inside: Tensor = (y[:, None] / tall) ** 2 + (x[None, :] / wide) ** 2 <= 1
+    return inside.float().view(rows, fine, cols, fine).mean((1, 3)).flatten()
 
 
-def atlas(grid: int) -> Tensor:
+def atlas(rows: int, cols: int) -> Tensor:
     """Where lungs lie on average over human outlines of children and adults.
 
     Args:
-        grid: Patches along a side.
+        rows: Of patches.
+        cols: Of patches.
 
     Returns:
-        (grid * grid,) float32 in [0, 1].
+        (rows * cols,) float32 in [0, 1].
     """
-    share: Tensor = functional.adaptive_avg_pool2d(lung_atlas()[None, None], grid).flatten()
+    share: Tensor = functional.adaptive_avg_pool2d(lung_atlas()[None, None], (rows, cols)).flatten()
     return share
 
 
@@ -198,9 +202,9 @@ def _rank(noise: Tensor, region: Tensor) -> Tensor:
     return noise.masked_fill(~region, 2.0).argsort(1).argsort(1)
 
 
-def _covered(grid: int, share: float) -> Tensor:
-    """How much of each of ``grid`` cells a centred interval of length ``share`` covers."""
-    edges = torch.arange(grid + 1, dtype=torch.float64) / grid
+def _covered(count: int, share: float) -> Tensor:
+    """How much of each of ``count`` cells a centred interval of length ``share`` covers."""
+    edges = torch.arange(count + 1, dtype=torch.float64) / count
     low, high = (1 - share) / 2, (1 + share) / 2
     covered = edges[1:].clamp(low, high) - edges[:-1].clamp(low, high)
-    return (covered * grid).float()
+    return (covered * count).float()

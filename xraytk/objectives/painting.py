@@ -149,8 +149,7 @@ class Painter(nn.Module):
         if self.config.enlarge == 1:
             return fine
         image = normalise(batch.image, self.vit.channels)
-        side = self.vit.image_px
-        small = F.interpolate(image, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+        small = F.interpolate(image, self.vit.size, mode="bicubic", antialias=True).clamp(-1, 1)
         return patchify(small, self.vit.patch_px)
 
     def valid(self, batch: Batch) -> Tensor:
@@ -162,7 +161,7 @@ class Painter(nn.Module):
         """Draw the patches that are seen."""
         share = share_per_patch(batch.lung, self.fine_px).cpu()
         valid = self.valid(batch).cpu()
-        where = share_map(self.config.mask, share, batch.has_contour.cpu())
+        where = share_map(self.config.mask, share, batch.has_contour.cpu(), self.vit.grid)
         keep_ids = draw(where, valid, self.config.inside, self.config.outside, rng)
         return Choice(keep_ids.to(batch.image.device), hidden_patches(keep_ids, valid), valid, share)
 
@@ -216,5 +215,5 @@ class Painter(nn.Module):
         return levels(fine.flatten(0, 1).index_select(0, ids), self.vit.channels)  # (M, P)
 
     def _picture(self, patches: Tensor) -> Tensor:
-        image = unpatchify(patches, self.fine_px, self.vit.grid, self.vit.channels).mean(1)
+        image = unpatchify(patches, self.fine_px, self.vit.grid[0], self.vit.channels).mean(1)
         return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()

@@ -92,7 +92,9 @@ def make_optimizer(learner: nn.Module, config: OptimConfig) -> torch.optim.AdamW
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in learner.named_parameters():
         if parameter.requires_grad:
-            decay = 0.0 if parameter.ndim <= 1 or name.endswith("_token") else config.weight_decay
+            decay = (
+                0.0 if parameter.ndim <= 1 or name.endswith(("_token", "positions")) else config.weight_decay
+            )
             groups.setdefault((decay, lr_scale(name, depth, config)), []).append(parameter)
     if not groups:
         raise UsageError("there is nothing to train", "every parameter of the learner is frozen")
