@@ -53,7 +53,7 @@ def test_a_smaller_image_is_read_and_computed_sooner(tmp_path: Path) -> None:
     assert half.gflop_train < large.gflop_train / 2
 
 
-@pytest.mark.parametrize("preset", ["paper", "tiny"])
+@pytest.mark.parametrize("preset", ["paper", "recommended", "tiny", "vit-s", "vit-b", "vit-l"])
 def test_a_preset_plans_for_the_model_that_it_pretrains(preset: str) -> None:
     model, trained = (configs.read_preset(preset, verb) for verb in ("plan", "pretrain"))
     for name, value in model["model"].items():

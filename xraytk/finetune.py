@@ -281,7 +281,8 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
 def _note_unused(given: VitConfig, used: VitConfig, progress: Progress) -> None:
     """Say which values of ``encoder`` count for nothing; presets give them for ``init`` "none" too."""
     usual, given_tree, used_tree = (to_dict(each) for each in (VitConfig(), given, used))
-    unused = [key for key in given_tree if given_tree[key] not in (used_tree[key], usual[key])]
+    usable = [key for key in given_tree if key in used_tree]
+    unused = [key for key in usable if given_tree[key] not in (used_tree[key], usual.get(key))]
     if unused:
         pairs = ", ".join(f"{key} {used_tree[key]} (given: {given_tree[key]})" for key in unused)
         progress.note(f"encoder.*: the checkpoint decides: {pairs}; what is given is for --init none")
