@@ -88,6 +88,56 @@ def test_image_contour_and_valid_pixels_move_together(fit, shape):
 
 
 @pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+@pytest.mark.parametrize("size", [(96, 160), (160, 96)])
+def test_in_frames_that_are_not_square_all_move_together(fit, size):
+    rng = np.random.default_rng(3)
+    moves = AugmentConfig(
+        crop_scale=(0.4, 1.0), crop_aspect=1.3, rotate_deg=15, shift=0.1, zoom=0.2, shear_deg=8, flip=0.5
+    )
+    for shape in SHAPES:
+        polygon, chances = oval(*shape), [augment.NONE, *(augment.draw(rng, moves) for _ in range(6))]
+        for chance in chances:
+            placed, valid = augment.place(filled(polygon, *shape), size, fit, chance)
+            lung = augment.place_polygons([polygon], augment.affine(*shape, size, fit, chance), size) & valid
+            assert placed.shape == valid.shape == lung.shape == size
+            assert (lung & (placed > 127)).sum() / (lung | (placed > 127)).sum() > 0.94
+            assert not placed[~valid].any()
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+def test_turning_image_and_frame_turns_the_map(fit):
+    """What `affine` says of the transposed image is the transposed map."""
+    config = AugmentConfig(crop_scale=(0.3, 1.0), crop_aspect=1.5, rotate_deg=20, shift=0.1, zoom=0.2)
+    rng, swap = np.random.default_rng(5), np.array([[0, 1], [1, 0]])
+    for chance in [augment.NONE, *(augment.draw(rng, config) for _ in range(10))]:
+        other = Augmentation(
+            crop_share=chance.crop_share,
+            crop_x=chance.crop_y,
+            crop_y=chance.crop_x,
+            rotate_deg=-chance.rotate_deg,
+            crop_aspect=1 / chance.crop_aspect,
+            shift_x=chance.shift_y,
+            shift_y=chance.shift_x,
+            zoom=chance.zoom,
+        )
+        for size in ((96, 160), (50, 49), (64, 64)):
+            one = augment.affine(200, 150, size, fit, chance)
+            two = augment.affine(150, 200, size[::-1], fit, other)
+            np.testing.assert_allclose(two[:, :2], swap @ one[:, :2] @ swap, atol=1e-12)
+            np.testing.assert_allclose(two[:, 2], one[::-1, 2], atol=1e-9)
+
+
+def test_the_letterbox_of_a_rectangle_is_where_paper_says():
+    assert augment.letterbox_box(100, 100, (96, 128)) == (0, 16, 96, 96)
+    assert augment.letterbox_box(50, 200, (96, 128)) == (32, 0, 32, 128)
+    assert augment.fitted_box(50, 200, (96, 128), "stretch") == (0, 0, 96, 128)
+    image = np.full((300, 400), 9, np.uint8)  # of the frame's proportions: no padding in any crop
+    for x in (0.0, 1.0):
+        chance = Augmentation(crop_share=0.3, crop_x=x, crop_y=1 - x)
+        assert augment.place(image, (96, 128), "letterbox", chance)[1].all()
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
 def test_valid_is_true_exactly_where_the_image_lies(fit):
     height, width = 120, 200
     chance = Augmentation(crop_share=0.8, crop_x=0.1, crop_y=0.9, rotate_deg=10)

@@ -209,7 +209,9 @@ def test_a_broken_member_names_the_shard_and_the_image(tmp_path, workers):
         list(Stream(tmp_path / "shards", "train", STILL).once(batch=2, workers=workers))
 
 
-@pytest.mark.parametrize("wrong", [{"image_px": 0}, {"window": -1}, {"rotate_deg": 90.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"image_px": 0}, {"image_px": (48, 0)}, {"window": -1}, {"rotate_deg": 90.0}]
+)
 def test_values_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         StreamConfig(**wrong)
@@ -250,9 +252,9 @@ def test_the_device_turns_images_as_the_worker_does(tmp_path):
     ingest_like.make(work, 10, splits=("train",), picture=smooth)
     shard.run(shard.ShardConfig(work=work))
     for fit in ("letterbox", "stretch"):
-        for side in (48, 200):
+        for size in (48, 200, (40, 72), (104, 56)):
             config = StreamConfig(
-                image_px=side,
+                image_px=size,
                 fit=fit,
                 crop_scale=(0.4, 1.0),
                 crop_aspect=1.3,
