@@ -528,15 +528,24 @@ def _machine(flags: dict[str, Any]) -> dict[str, Any]:
 @_verb(
     "evaluate:EvaluateConfig",
     "xraytk evaluate    or    xraytk evaluate report --predictions P.jsonl --references R.jsonl    or    "
-    "xraytk evaluate A B",
+    "xraytk evaluate A B    or    xraytk evaluate linear-probe --compare random",
 )
 def evaluate(
     what: Annotated[
         str | None,
-        typer.Argument(help="report, classify, or a run; all of the workspace's runs by default."),
+        typer.Argument(
+            help="report, classify, linear-probe, knn, or a run; all of the workspace's runs by default."
+        ),
     ] = None,
     against: Annotated[
         Path | None, typer.Argument(help="A second run, folder of results or file: both in one page.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="With a run or checkpoint: linear-probe or knn of its frozen encoder.")
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="A probe's baselines: random (fresh weights), pixels (32 x 32). Repeatable."),
     ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Anybody's: JSONL or CSV with image_id and text, or a column a label.")
@@ -558,9 +567,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score finetuned runs on images they never saw, or anybody's predictions; compare two of them."""
     flags = _machine(locals())
+    flags["probe.compare"] = flags.pop("compare")
     named = flags.pop("what")
-    task = named if named in list(Task) else None
-    return {**flags, "task": task, "run": None if task else named}
+    of_task = named in (*Task, "linear-probe", "knn")
+    return {**flags, "task": named if of_task else task, "run": None if of_task else named}
 
 
 @_verb(
