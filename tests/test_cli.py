@@ -17,6 +17,8 @@ VERBS = [
     "finetune",
     "evaluate",
     "report",
+    "export",
+    "embed",
     "plan",
     "wrap",
     "demo",
@@ -62,6 +64,8 @@ def test_evaluate_takes_a_task_a_run_or_two(preloaded: Any) -> None:
     for words, wanted in [
         (["report"], {"task": "report"}),
         (["runs/mine"], {"task": "all", "run": "runs/mine"}),
+        (["linear-probe", "--compare", "random"], {"task": "linear-probe"}),
+        (["runs/mine", "--task", "knn"], {"task": "knn", "run": "runs/mine"}),
         (["a", "b", "--lang", "zh"], {"task": "all", "run": "a", "against": "b", "lang": "zh"}),
         (
             ["classify", "--predictions", "p.csv", "--references", "r.csv"],
@@ -106,6 +110,9 @@ def test_verbs_without_their_input_exit_with_3_and_name_the_verb_before(
         (["shard"], "xraytk ingest"),
         (["pretrain", "--preset", "tiny"], "xraytk shard"),
         (["evaluate"], "xraytk finetune"),
+        (["evaluate", "knn"], "xraytk pretrain"),
+        (["export"], "xraytk pretrain"),
+        (["embed"], "xraytk pretrain"),
     ]:
         done = preloaded(*verb, "--work", tmp_path / "none", cwd=tmp_path)
         assert done.returncode == 3, (verb, done.stderr)

@@ -39,7 +39,8 @@ app = typer.Typer(
     help=(
         "From a folder of chest radiographs (DICOM) to a foundation model, reports in English and Chinese, "
         "and diagnoses.\n\nThe verbs run one after the other in one workspace (--work, $XRAYTK_WORK, or "
-        "./xraytk-work): ingest, mask, curate, shard, pretrain, finetune, evaluate, report. "
+        "./xraytk-work): ingest, mask, curate, shard, pretrain, finetune, evaluate, report; and export, "
+        "embed for other tools. "
         "`xraytk demo` walks the whole road on synthetic images.\n\n" + RESEARCH_NOTICE["en"]
     ),
 )
@@ -527,15 +528,24 @@ def _machine(flags: dict[str, Any]) -> dict[str, Any]:
 @_verb(
     "evaluate:EvaluateConfig",
     "xraytk evaluate    or    xraytk evaluate report --predictions P.jsonl --references R.jsonl    or    "
-    "xraytk evaluate A B",
+    "xraytk evaluate A B    or    xraytk evaluate linear-probe --compare random",
 )
 def evaluate(
     what: Annotated[
         str | None,
-        typer.Argument(help="report, classify, or a run; all of the workspace's runs by default."),
+        typer.Argument(
+            help="report, classify, linear-probe, knn, or a run; all of the workspace's runs by default."
+        ),
     ] = None,
     against: Annotated[
         Path | None, typer.Argument(help="A second run, folder of results or file: both in one page.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="With a run or checkpoint: linear-probe or knn of its frozen encoder.")
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="A probe's baselines: random (fresh weights), pixels (32 x 32). Repeatable."),
     ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Anybody's: JSONL or CSV with image_id and text, or a column a label.")
@@ -557,9 +567,56 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score finetuned runs on images they never saw, or anybody's predictions; compare two of them."""
     flags = _machine(locals())
+    flags["probe.compare"] = flags.pop("compare")
     named = flags.pop("what")
-    task = named if named in list(Task) else None
-    return {**flags, "task": task, "run": None if task else named}
+    of_task = named in (*Task, "linear-probe", "knn")
+    return {**flags, "task": named if of_task else task, "run": None if of_task else named}
+
+
+@_verb(
+    "export:ExportConfig",
+    "xraytk export --license cc-by-nc-4.0    or    xraytk export runs/mine --format timm",
+)
+def export(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="A run, step folder or .safetensors file; the newest pretraining by default."),
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="timm, transformers or both.")] = None,  # noqa: A002
+    license: Annotated[  # noqa: A002
+        str | None, typer.Option(help="Of the weights, for the model card, as in cc-by-nc-4.0.")
+    ] = None,
+    about: Annotated[
+        str | None, typer.Option(help="A sentence for the card: what the training images are.")
+    ] = None,
+    work: Work = None,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Write a trained encoder for timm and transformers, with a model card."""
+    return locals()
+
+
+@_verb("embed:EmbedConfig", "xraytk embed    or    xraytk embed ./dicoms --out features.parquet")
+def embed(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="Images, an ingest folder, or shards (folder or URL); the workspace's by default."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="A run, step folder or .safetensors file; the newest pretraining by default."),
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="mean (of the patches), cls or both.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images of one forward pass.")] = None,
+    device: Device = None,
+    workers: Workers = None,
+    work: Work = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The .parquet file to write.")] = None,
+) -> dict[str, Any]:
+    """Write one vector an image from a trained encoder, for search, plots and `curate --embeddings`."""
+    return _machine(locals())
 
 
 @_verb("report:ReportConfig", "xraytk report image.dcm --lang zh")

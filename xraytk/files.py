@@ -60,6 +60,16 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def exports(self) -> Path:
+        """Encoders for other libraries, one folder a run."""
+        return self.root / "exports"
+
+    @property
+    def embeddings(self) -> Path:
+        """Tables of features."""
+        return self.root / "embeddings"
+
+    @property
     def reports(self) -> Path:
         """Generated reports."""
         return self.root / "reports"

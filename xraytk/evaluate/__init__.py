@@ -1,7 +1,8 @@
 """``xraytk evaluate``: finetuned runs, anybody's predictions, or two results side by side.
 
 - ``settings``, ``results``: the Config and the Results.
-- ``workspace``: runs of the workspace on images they never saw. Only this part needs torch.
+- ``workspace``: runs of the workspace on images they never saw. Needs torch.
+- ``probes``: frozen encoders on the workspace's labels. Needs torch too.
 - ``files``: predictions and references as files.
 - ``versus``: two results on the same images.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from xraytk.evaluate.results import CompareResult, EvaluateResult, RunScores
 from xraytk.evaluate.settings import EvaluateConfig
 from xraytk.progress import Progress, Silent
+from xraytk.tasks.probe import PROBES
 
 __all__ = ["CompareResult", "EvaluateConfig", "EvaluateResult", "RunScores", "run"]
 
@@ -35,6 +37,10 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
         from xraytk.evaluate import files
 
         return files.run(config)
+    if config.task in PROBES:
+        from xraytk.evaluate import probes
+
+        return probes.run(config, progress)
     from xraytk.evaluate import workspace
 
     return workspace.run(config, progress)

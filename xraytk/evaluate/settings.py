@@ -11,6 +11,7 @@ from xraytk.errors import UsageError
 from xraytk.files import default_work
 from xraytk.records import LANGUAGES
 from xraytk.tasks.metrics.panel import OPERATING
+from xraytk.tasks.probe import PROBES, ProbeConfig
 from xraytk.tasks.scoring.labels import LabelOptions
 from xraytk.tasks.scoring.r2gen import R2GenConfig
 from xraytk.tasks.scoring.reports import ReportOptions
@@ -21,13 +22,15 @@ from xraytk.train.machine import MachineConfig
 class EvaluateConfig:
     """Settings of ``xraytk evaluate``.
 
-    Three things can be scored: finetuned runs of the workspace (nothing is named, or a run),
-    anybody's predictions (``predictions`` and ``references``), and two results against each other
-    (``run`` and ``against``).
+    Four things can be scored: finetuned runs of the workspace (nothing is named, or a run), a frozen
+    encoder by a probe on the workspace's labels (``task`` "linear-probe" or "knn"), anybody's
+    predictions (``predictions`` and ``references``), and two results against each other (``run`` and
+    ``against``).
 
     Args:
         run: A finetuned run; all of the workspace's by default. With ``against``: a run, a folder
-            of results, or a file of predictions.
+            of results, or a file of predictions. For a probe: a run, a step folder or a safetensors
+            file; the newest pretraining by default.
         against: What ``run`` is compared with.
         task: Only runs of this task; what the predictions are.
         predictions: CSV or JSONL of anybody's predictions.
@@ -58,13 +61,14 @@ class EvaluateConfig:
         no_repeat: Forbid repeating n-grams of this length; 0 forbids none.
         batch: Images of one forward pass.
         seed: Of the bootstrap.
+        probe: How frozen features are probed.
         cache: How shards at a URL are copied to a local disk.
         machine: Device and loader processes.
     """
 
     run: Path | None = None
     against: Path | None = None
-    task: Literal["all", "report", "classify"] = "all"
+    task: Literal["all", "report", "classify", "linear-probe", "knn"] = "all"
     predictions: Path | None = None
     references: Path | None = None
     validation: Path | None = None
@@ -90,6 +94,7 @@ class EvaluateConfig:
     no_repeat: int = 0
     batch: int = 16
     seed: int = 0
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
@@ -125,6 +130,8 @@ class EvaluateConfig:
                 "it is not said what the predictions are",
                 todo="Say `xraytk evaluate report --predictions ...` or `xraytk evaluate classify ...`.",
             )
+        elif self.task in PROBES:
+            raise UsageError(f"{self.task} is for an encoder", "found --predictions")
         elif self.validation is not None and self.task == "report":
             raise UsageError("--validation is for classify", "nothing is fitted for reports")
 

@@ -165,7 +165,7 @@ def _reports(
         for lang in langs:
             written[lang] += task.predict(batch, lang, beam=config.beam, no_repeat=config.no_repeat)
     ids = [p.image_id for p in written[langs[0]]]
-    facts = _facts(config.work, ids)
+    facts = facts_of(config.work, ids)
     scored: dict[str, Scored] = {}
     scores: metrics.Scores = {}
     paths = []
@@ -188,12 +188,12 @@ def _reports(
             "beam": config.beam,
             "no_repeat": config.no_repeat,
             "max_tokens": task.decoder.config.max_tokens,
-            **{lang: _bare(s.protocol) for lang, s in scored.items()},
+            **{lang: bare(s.protocol) for lang, s in scored.items()},
             **_protocol(config, model, ids),
         }
     )
     notes = _notes(scored, note)
-    tree = {"scores": {lang: files.plain(row) for lang, row in scores.items()}, **_tree(scored, protocol)}
+    tree = {"scores": {lang: files.plain(row) for lang, row in scores.items()}, **tree_of(scored, protocol)}
     tree["notes"] = list(notes)
     grids = [
         grid.Grid(f"{lang}: {g.title}", g.head, g.rows, g.notes)
@@ -229,7 +229,7 @@ def _pairs(
     )
 
 
-def _facts(work: Path, ids: list[str]) -> dict[str, dict[str, str]]:
+def facts_of(work: Path, ids: list[str]) -> dict[str, dict[str, str]]:
     """Sex, age band and view of each image, as far as the workspace's manifest has them."""
     columns = Columns(Workspace(work).ingest / "manifest")
     wanted = set(ids)
@@ -285,15 +285,15 @@ def _labels(
     fitted = labels.Fitted({label: cuts.get(label, 0.5) for label in task.labels}, 1.0, said)
     ids = tuple(p.image_id for p in predictions)
     scores, truth = as_arrays(predictions, task.labels)
-    facts = {f: tuple(cells.get(i, "") for i in ids) for f, cells in _facts(config.work, list(ids)).items()}
+    facts = {f: tuple(cells.get(i, "") for i in ids) for f, cells in facts_of(config.work, list(ids)).items()}
     test = labels.LabelSet(ids, tuple(p.patient_hash for p in predictions), task.labels, scores, truth, facts)
     scored = labels.score(test, config.labels(), fitted)
-    protocol = fingerprinted({**_bare(scored.protocol), **_protocol(config, model, list(ids))})
+    protocol = fingerprinted({**bare(scored.protocol), **_protocol(config, model, list(ids))})
     table = scored.tables["labels"]
     notes = _notes({"": scored}, note)
     tree = {
         "scores": files.plain(table),
-        **_tree({"": scored}, protocol),
+        **tree_of({"": scored}, protocol),
         "notes": list(notes),
         **scored.facts,
     }
@@ -305,7 +305,7 @@ def _labels(
     return RunScores(folder, "classify", len(ids), table, protocol, tuple(paths), {}, notes)
 
 
-def _tree(scored: Mapping[str, Scored], protocol: dict[str, Any]) -> dict[str, Any]:
+def tree_of(scored: Mapping[str, Scored], protocol: dict[str, Any]) -> dict[str, Any]:
     """More of metrics.json: all tables and subgroups."""
 
     def named(lang: str, table: str) -> str:
@@ -364,7 +364,8 @@ def _protocol(config: EvaluateConfig, model: saved.Saved, ids: list[str]) -> dic
     }
 
 
-def _bare(protocol: Mapping[str, Any]) -> dict[str, Any]:
+def bare(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """A protocol without its fingerprint."""
     return {key: value for key, value in protocol.items() if key != "fingerprint"}
 
 

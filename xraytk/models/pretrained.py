@@ -1,0 +1,136 @@
+"""A trained encoder by whatever names it: a run, a checkpoint, a file, or the workspace's newest run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors import safe_open
+
+from xraytk.config import read_toml
+from xraytk.errors import DataError
+from xraytk.files import Workspace, checkpoints, read_json, sha256_of
+from xraytk.models.vit import Vit, VitConfig
+from xraytk.models.weights import encoder_config, find_weights, load_encoder
+
+EMA = "ema.safetensors"
+"""Beside a checkpoint's weights: their moving average, where the run made one."""
+Fit = Literal["letterbox", "stretch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Where an encoder lies, and what is known of it.
+
+    Args:
+        weights: Its safetensors file: the moving average where there is one.
+        config: Its shape.
+        fit: How its images were put into their rectangle.
+        run: The run folder; None for a bare file.
+        ema: Whether ``weights`` are a moving average.
+    """
+
+    weights: Path
+    config: VitConfig
+    fit: Fit
+    run: Path | None
+    ema: bool
+
+    @property
+    def name(self) -> str:
+        """For people: the run, or the file."""
+        return self.run.name if self.run is not None else self.weights.stem
+
+    def sha256(self) -> str:
+        """SHA-256 of the weights' file."""
+        return sha256_of(self.weights)
+
+    def load(self, device: torch.device | None = None) -> Vit:
+        """Build the encoder with these weights, frozen and in evaluation mode.
+
+        Raises:
+            DataError: If the weights do not fit their own description.
+        """
+        with torch.random.fork_rng(devices=[]):
+            encoder = Vit(self.config)
+        load_encoder(encoder, self.weights)
+        return encoder.requires_grad_(False).eval().to(device or torch.device("cpu"))
+
+
+def find_trained(checkpoint: Path | None, work: Path, *, ema: bool = True) -> Trained:
+    """Find an encoder.
+
+    Args:
+        checkpoint: As for `weights.find_weights`; None for the workspace's newest pretraining.
+        work: The workspace.
+        ema: Prefer the moving average of the weights, where there is one.
+
+    Returns:
+        What was found; nothing is loaded yet.
+
+    Raises:
+        DataError: If there is none, it is a pickle, or it does not say what its encoder is.
+    """
+    weights = find_weights(checkpoint or newest_pretraining(work))
+    config, run = encoder_config(weights), _run_of(weights.parent)
+    fit = _fit(weights, run)
+    average = weights.with_name(EMA)
+    if ema and weights.name == "model.safetensors" and average.is_file():
+        return Trained(average, config, fit, run, ema=True)
+    return Trained(weights, config, fit, run, ema=weights.name == EMA)
+
+
+def newest_pretraining(work: Path) -> Path:
+    """Find the run folder of the pretraining that wrote a checkpoint last.
+
+    Raises:
+        DataError: If the workspace has none.
+    """
+    runs = Workspace(work).runs
+    found = [
+        (checkpoints(folder)[-1].stat().st_mtime, folder)
+        for folder in sorted(runs.glob("*"))
+        if checkpoints(folder) and "objective" in _toml(folder)
+    ]
+    if not found:
+        raise DataError(
+            f"{runs} holds no checkpoint of a pretraining",
+            todo="Run `xraytk pretrain` first, or name a run, a step folder or a .safetensors file.",
+        )
+    return max(found)[1]
+
+
+def run_facts(trained: Trained) -> dict[str, Any]:
+    """What the run folder says of a training: ``config`` (plain), ``step``, and the result's numbers."""
+    if trained.run is None:
+        return {}
+    facts: dict[str, Any] = {"config": _toml(trained.run)}
+    state = trained.weights.parent / "state.json"
+    if state.is_file():
+        facts["step"] = read_json(state, "xraytk pretrain").get("step")
+    metrics = trained.run / "metrics.json"
+    if metrics.is_file():
+        tree = read_json(metrics, "xraytk pretrain")
+        facts |= {key: tree[key] for key in ("images", "steps", "loss_first", "loss_last") if key in tree}
+    return facts
+
+
+def _run_of(folder: Path) -> Path | None:
+    """The run folder of a step folder, of ``best``, or of itself."""
+    return next((place for place in (folder, folder.parent) if (place / "config.toml").is_file()), None)
+
+
+def _toml(folder: Path) -> dict[str, Any]:
+    path = folder / "config.toml"
+    return read_toml(path) if path.is_file() else {}
+
+
+def _fit(weights: Path, run: Path | None) -> Fit:
+    """The fit that the file's header, or the run's config, states; else "letterbox"."""
+    with safe_open(weights, "pt") as stream:
+        stated = (stream.metadata() or {}).get("xraytk.fit")
+    if stated is None and run is not None:
+        stated = _toml(run).get("data", {}).get("fit")
+    return cast(Fit, stated if stated in ("letterbox", "stretch") else "letterbox")
