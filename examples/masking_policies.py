@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xraytk.chance import Chance
 from xraytk.data import augment, contour, pictures
 from xraytk.data.phantoms.phantom import make_phantom
 from xraytk.objectives.masking import Policy, draw, share_map
@@ -49,8 +50,8 @@ def main() -> None:
     visible = {}
     for policy in get_args(Policy):
         where = share_map(policy, torch.from_numpy(np.stack(shares)), torch.tensor([bool(p) for p in found]))
-        rng = torch.Generator().manual_seed(0)
-        visible[policy] = draw(where, torch.from_numpy(valid), 0.95, 0.85, rng).numpy()
+        chance = Chance(0)
+        visible[policy] = draw(where, torch.from_numpy(valid), 0.95, 0.85, chance).numpy()
     for i, (grey, _) in enumerate(placed):
         boxed = contour.letterbox_polygons(found[i], *images[i].shape, SIDE)
         tiles.append(pictures.draw_polygons(grey, boxed))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 
+from xraytk.chance import Chance
 from xraytk.config import resolve
 from xraytk.data.synthetic import make_phantom
 from xraytk.models.text_encoder import Codes
@@ -99,8 +100,8 @@ def make(name: str, vit: VitConfig = VIT, seed: int = 0, **options: Any) -> Any:
     return kind.build(vit, merged) if name == "mae" else kind.build(vit, merged, words_of(phantoms()))
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def rng(seed: int = 0, first: int = 0) -> Chance:
+    return Chance(seed, first=first)
 
 
 def overfit(made: Any, batch: Batch, steps: int, lr: float = 3e-3) -> tuple[float, float]:

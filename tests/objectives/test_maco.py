@@ -75,9 +75,9 @@ def test_the_paper_weighs_and_the_release_adds() -> None:
 
 def test_the_order_of_the_batch_does_not_matter_to_the_contrast() -> None:
     made, batch = make("maco"), phantoms()
-    made.place.weight.data.normal_(generator=rng(3))
+    made.place.weight.data.normal_(generator=torch.Generator().manual_seed(3))
     draws = made.draw(batch, rng())
-    order = torch.randperm(16, generator=rng(1))
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(1))
 
     def ordered(part: Any) -> Any:
         return type(part)(**{f.name: getattr(part, f.name)[order] for f in dataclasses.fields(part)})

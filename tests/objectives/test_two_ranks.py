@@ -31,7 +31,9 @@ Found = dict[tuple[str, str], tuple[float, dict[str, Any]]]
 def built(kind: str) -> Any:
     made = make(KINDS[kind][0], **KINDS[kind][1])
     if hasattr(made, "place"):
-        made.place.weight.data.normal_(generator=rng(7))  # so that images differ in trust
+        made.place.weight.data.normal_(
+            generator=torch.Generator().manual_seed(7)
+        )  # so that images differ in trust
     return made
 
 

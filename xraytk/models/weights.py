@@ -53,7 +53,8 @@ def find_weights(checkpoint: Path) -> Path:
 
     Args:
         checkpoint: A run folder (its best checkpoint if it names one in ``best.json``, else the
-            newest), a step folder, or a ``.safetensors`` file.
+            newest), a step folder, or a ``.safetensors`` file. Of a step folder the averaged
+            weights are meant where it has them.
 
     Returns:
         Path of a safetensors file.
@@ -70,7 +71,7 @@ def find_weights(checkpoint: Path) -> Path:
             )
         return checkpoint
     if (checkpoint / "model.safetensors").is_file():
-        return checkpoint / "model.safetensors"
+        return _best_of(checkpoint)
     found = checkpoints(checkpoint)
     if not found:
         raise DataError(
@@ -82,7 +83,13 @@ def find_weights(checkpoint: Path) -> Path:
     if (checkpoint / "best.json").is_file():
         step = read_json(checkpoint / "best.json", "xraytk finetune").get("step")
         chosen = next((path for path in found if path.name == f"step-{step:08d}"), chosen)
-    return chosen / "model.safetensors"
+    return _best_of(chosen)
+
+
+def _best_of(checkpoint: Path) -> Path:
+    """The averaged weights of a step folder where there are some, else the weights."""
+    averaged = checkpoint / "ema.safetensors"
+    return averaged if averaged.is_file() else checkpoint / "model.safetensors"
 
 
 def encoder_config(checkpoint: Path) -> VitConfig:

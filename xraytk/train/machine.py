@@ -17,8 +17,12 @@ class MachineConfig:
         device: "auto" takes CUDA when there is one.
         workers: Threads of each process that read and decode ahead; 0 does it in between steps.
         precision: "auto" is bf16 autocast on CUDA and fp32 on CPU.
-        compile: Compile the model with torch.compile.
+        compile: Compile the transformer blocks with torch.compile.
         micro_batch: Images of one forward pass; 0 chooses.
+        sharding: "ddp" keeps a copy of everything on each process; "fsdp" spreads weights,
+            gradients and optimizer over them (FSDP2), for models that one GPU cannot hold.
+        checkpointing: Forget the activations inside each transformer block and make them again
+            in the backward pass: less memory, about a third more time.
     """
 
     gpus: int = 1
@@ -27,6 +31,8 @@ class MachineConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     micro_batch: int = 0
+    sharding: Literal["ddp", "fsdp"] = "ddp"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges.
