@@ -13,7 +13,8 @@ class MachineConfig:
     """What the run may use of the machine; no part of a run's identity.
 
     Args:
-        gpus: Processes, one a GPU; on ``cpu`` that many gloo processes.
+        gpus: Processes, one a GPU; on ``cpu`` that many gloo processes. Under torchrun, and under
+            Slurm's ``srun`` with several tasks, their processes are taken and this is not read.
         device: "auto" takes CUDA when there is one.
         workers: Threads of each process that read and decode ahead; 0 does it in between steps.
         precision: "auto" is bf16 autocast on CUDA and fp32 on CPU.
