@@ -8,6 +8,7 @@ test split cannot be read by a run that is still training.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import time
@@ -251,8 +252,9 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
             _start(learner, init, progress)
+        plain = copy.deepcopy(learner) if config.machine.sharding == "fsdp" else learner
         done = _fit(config, state, learner, train, val, resume_from, progress)
-        best = _export(config, learner, done, val)
+        best = _export(config, plain, done, val)
         distributed.barrier()
         left_out = skipped.settle() if distributed.is_main() else 0
     return FinetuneResult(
