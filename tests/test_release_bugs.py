@@ -20,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 import xraytk
 from xraytk import config as configs
 from xraytk import finetune
+from xraytk.chance import Chance
 from xraytk.data import augment
 from xraytk.data.order import Order
 from xraytk.data.samples import StreamConfig
@@ -209,7 +210,7 @@ def test_a_model_is_made_and_used_without_cuda() -> None:
     """Medical MAE made CUDA tensors in __init__, so that it could not be built on a CPU."""
     before = torch.cuda.is_initialized()
     made = objective()
-    made(batch(2), torch.Generator()).total.backward()
+    made(batch(2), Chance(0)).total.backward()
     assert torch.cuda.is_initialized() == before
     assert {t.device.type for t in [*made.parameters(), *made.buffers()]} == {"cpu"}
 
@@ -223,7 +224,7 @@ def test_images_with_other_lungs_hide_other_places() -> None:
     assert not torch.equal(where[0], where[1])
     hidden = torch.ones(2, 400, dtype=torch.bool)
     for i in range(40):
-        ids = draw(where, torch.ones(2, 400, dtype=torch.bool), 0.95, 0.0, torch.Generator().manual_seed(i))
+        ids = draw(where, torch.ones(2, 400, dtype=torch.bool), 0.95, 0.0, Chance(i))
         hidden &= torch.ones(2, 400, dtype=torch.bool).scatter(1, ids, False)
     assert bool((hidden <= (where >= 0.5)).all())  # what was hidden in every draw lies inside its own lungs
     assert hidden[0].any()
@@ -310,9 +311,9 @@ def test_a_step_of_the_paper_shows_46_patches_to_the_encoder_and_no_other() -> N
     for name, module in kinds.items():
         module.register_forward_pre_hook(lambda _, args, name=name: given[name].append(tuple(args[0].shape)))
     some = batch(2, px=1280)
-    made(some, torch.Generator().manual_seed(0)).total.backward()
+    made(some, Chance(0)).total.backward()
     assert given == {"project": [(2, 46, 4096)], "block": [(2, 47, 16)], "decoder": [(2, 401, 16)]}
-    shown = made.reconstruct(some, torch.Generator().manual_seed(0))
+    shown = made.reconstruct(some, Chance(0))
     assert shown.hidden.sum(1).tolist() == [354, 354]
 
 

@@ -8,13 +8,14 @@ test split cannot be read by a run that is still training.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -86,6 +87,7 @@ class FinetuneConfig:
         validate_samples: Images of the validation split that are used while training.
         save_every: Updates between checkpoints.
         keep_last: Checkpoints that stay, besides the best.
+        keep_every: Checkpoints after a multiple of so many updates stay for ever; 0 for none.
         log_every: Updates between lines of the log.
         cache: How shards at a URL are copied to a local disk.
         machine: Device, processes, precision.
@@ -113,6 +115,7 @@ class FinetuneConfig:
     validate_samples: int = 512
     save_every: int = 500
     keep_last: int = 1
+    keep_every: int = 0
     log_every: int = 20
     cache: CacheConfig = field(default_factory=CacheConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
@@ -141,6 +144,7 @@ class FinetuneConfig:
             optim=self.optim,
             save_every=self.save_every,
             keep_last=self.keep_last,
+            keep_every=self.keep_every,
             log_every=self.log_every,
             validate_every=self.validate_every,
             seed=self.seed,
@@ -258,8 +262,9 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
             _start(config.folder, learner, init, progress)
+        plain = copy.deepcopy(learner) if config.machine.sharding == "fsdp" else learner
         done = _fit(config, state, learner, train, val, resume_from, progress)
-        best = _export(config, learner, done, val)
+        best = _export(config, plain, done, val)
         distributed.barrier()
         left_out = skipped.settle() if distributed.is_main() else 0
     return FinetuneResult(
@@ -321,9 +326,9 @@ def _fit(
             workers=config.machine.workers,
         )
 
-    def validate(_: Any) -> dict[str, float]:
+    def validate(shown: Any) -> dict[str, float]:
         limit = -(-config.validate_samples // VALIDATION_BATCH)
-        return learner.validate(itertools.islice(_once(val, config), limit)) if val else {}
+        return cast(Task, shown).validate(itertools.islice(_once(val, config), limit)) if val else {}
 
     def figures(_: Any, step: int, folder: Path) -> None:
         draw_curves(config.folder)

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from xraytk import distributed
+from xraytk.chance import Chance
 from xraytk.config import resolve, to_dict
 from xraytk.data import pictures
 from xraytk.data.cache import CacheConfig
@@ -41,7 +42,7 @@ from xraytk.train import launch
 from xraytk.train.checkpoint import latest, read_state
 from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_kind
-from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_all
+from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
 from xraytk.train.optim import OptimConfig
 from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare
 
@@ -78,6 +79,7 @@ class PretrainConfig:
         seed: All chance comes from it.
         save_every: Updates between checkpoints.
         keep_last: Checkpoints that stay.
+        keep_every: Checkpoints after a multiple of so many updates stay for ever; 0 for none.
         log_every: Updates between lines of the log.
         figure_every: Updates between pictures; 0 for the end only.
         cache: How shards at a URL are copied to a local disk.
@@ -106,6 +108,7 @@ class PretrainConfig:
     seed: int = 0
     save_every: int = 500
     keep_last: int = 2
+    keep_every: int = 0
     log_every: int = 10
     figure_every: int = 1000
     cache: CacheConfig = field(default_factory=CacheConfig)
@@ -140,6 +143,7 @@ class PretrainConfig:
             optim=self.optim,
             save_every=self.save_every,
             keep_last=self.keep_last,
+            keep_every=self.keep_every,
             log_every=self.log_every,
             figure_every=self.figure_every,
             seed=self.seed,
@@ -360,7 +364,7 @@ def _seconds_per_image(config: PretrainConfig, learner: nn.Module, stream: Strea
     batch = next(stream.training(batch=1, micro_batch=1))
     began = time.perf_counter()
     with torch.random.fork_rng(devices=[]), distributed.alone():
-        learner(batch, seed_all(config.seed, 0, 0)).total.backward()
+        learner(batch, Chance(config.seed)).total.backward()
     learner.zero_grad(set_to_none=True)
     return time.perf_counter() - began
 
@@ -390,7 +394,7 @@ class _Painter:
         if reconstruct is None:
             return
         device = next(learner.parameters()).device
-        made = reconstruct(self.samples.to(device), torch.Generator().manual_seed(self.seed))
+        made = reconstruct(self.samples.to(device), Chance(self.seed))
         sheet = reconstruction_sheet(self.samples, made, cast(Any, learner))
         pictures.write_png(figures / f"reconstruction-{step:08d}.png", sheet)
 

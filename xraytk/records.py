@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from xraytk.chance import Chance
+
 VIEWS = ("PA", "AP", "LATERAL", "OTHER", "UNKNOWN")
 FRONTAL_VIEWS = ("PA", "AP", "UNKNOWN")
 """Views for which lungs are looked for; an unknown view of a chest is most often frontal."""
@@ -175,8 +177,8 @@ class Learner(Protocol):
     needs: frozenset[str]
     encoder: nn.Module
 
-    def __call__(self, batch: Batch, rng: torch.Generator) -> Loss:
-        """Forward pass and loss of one (micro-)batch; chance comes from ``rng`` (CPU)."""
+    def __call__(self, batch: Batch, chance: Chance) -> Loss:
+        """Forward pass and loss of one (micro-)batch; what is drawn for each sample comes from ``chance``."""
         ...
 
 

@@ -5,6 +5,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from xraytk.chance import Chance
 from xraytk.errors import UsageError
 from xraytk.models.flops import GPUS, MaeShape, forward_flops, matmul_tflops, train_flops
 from xraytk.models.vit import VitConfig
@@ -48,7 +49,7 @@ def test_the_count_is_that_of_the_model_as_it_runs() -> None:
         view=[],
     )
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        learner(batch, torch.Generator().manual_seed(0))
+        learner(batch, Chance(0))
     shape = MaeShape(
         image_px=128, patch_px=16, width=64, depth=2, hidden=0.75, decoder_width=32, decoder_depth=1
     )

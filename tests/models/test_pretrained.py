@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from xraytk.errors import DataError
-from xraytk.models.features import features, image_shape, pool_tokens, width_of
+from xraytk.models.features import features, pool_tokens, width_of
 from xraytk.models.pretrained import find_trained, run_facts
 from xraytk.models.vit import Vit, VitConfig, normalise
 
@@ -82,7 +82,7 @@ def test_vectors_leave_padding_out_and_both_is_class_then_mean() -> None:
 def test_features_are_those_of_the_encoder() -> None:
     torch.manual_seed(0)
     encoder = Vit(SHAPE).eval()
-    image = torch.randint(0, 256, (2, 1, *image_shape(SHAPE)), dtype=torch.uint8)
+    image = torch.randint(0, 256, (2, 1, *SHAPE.size), dtype=torch.uint8)
     valid = torch.ones(2, 32, 32, dtype=torch.bool)
     with torch.no_grad():
         wanted = encoder(normalise(image, 1))[:, 1:].mean(1)

@@ -11,7 +11,7 @@ from torch import nn
 from xraytk.errors import DataError
 from xraytk.models.vit import Vit, VitConfig
 from xraytk.models.weights import encoder_config, find_weights, load_encoder, load_model
-from xraytk.train.checkpoint import save
+from xraytk.train.saver import save
 
 SMALL = VitConfig(image_px=32, patch_px=8, width=16, depth=2, heads=2)
 

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import torch
 
+from xraytk.chance import Chance
 from xraytk.config import resolve
 from xraytk.data.synthetic import make_phantom
-from xraytk.models.text_encoder import Codes
 from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
 from xraytk.objectives import OBJECTIVES
@@ -99,8 +99,8 @@ def make(name: str, vit: VitConfig = VIT, seed: int = 0, **options: Any) -> Any:
     return kind.build(vit, merged) if name == "mae" else kind.build(vit, merged, words_of(phantoms()))
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def rng(seed: int = 0, first: int = 0) -> Chance:
+    return Chance(seed, first=first)
 
 
 def overfit(made: Any, batch: Batch, steps: int, lr: float = 3e-3) -> tuple[float, float]:
@@ -115,27 +115,3 @@ def overfit(made: Any, batch: Batch, steps: int, lr: float = 3e-3) -> tuple[floa
         first = first if step else loss.item()
         last = loss.item()
     return first, last
-
-
-def join(one: Any, two: Any, shift: int) -> Any:
-    """The draws of two half batches as those of the whole one.
-
-    Args:
-        one: Draws of the first half.
-        two: Draws of the second.
-        shift: Images of the first half, added to what points at images.
-    """
-    if isinstance(one, torch.Tensor):
-        longest = max(one.shape[1], two.shape[1]) if one.ndim == 2 else 0
-        parts = [
-            torch.nn.functional.pad(part, (0, longest - part.shape[1])) if part.ndim == 2 else part
-            for part in (one, two)
-        ]
-        return torch.cat(parts)
-    made = {}
-    for f in dataclasses.fields(one):
-        a, b = getattr(one, f.name), getattr(two, f.name)
-        made[f.name] = join(a, b + shift if f.name == "partner" else b, shift)
-    if isinstance(one, Codes):  # padding points at no word
-        made["words"] = made["words"].masked_fill(~made["real"], -1)
-    return type(one)(**made)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from xraytk.chance import Chance
 from xraytk.errors import UsageError
 from xraytk.models.pixels import mean_square, pixel_target
 from xraytk.models.vit import VitConfig, normalise, patchify
@@ -39,8 +40,8 @@ def batch(count: int = 3, px: int = 32, seed: int = 0) -> Batch:
     )
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def rng(seed: int = 0) -> Chance:
+    return Chance(seed)
 
 
 def value(made: MaeObjective, some: Batch) -> float:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from xraytk.chance import Chance
 from xraytk.objectives.masking import (
     atlas,
     draw,
@@ -41,7 +42,7 @@ def test_the_released_rectangle_keeps_the_counts_of_the_release(grid: int) -> No
     n_in, n_out, keep_in, keep_out = RELEASED[grid]
     share = released_rectangle(grid, grid).expand(2, -1)
     assert (int(share[0].sum()), int((share[0] == 0).sum())) == (n_in, n_out)
-    ids = draw(share, everywhere((2, grid * grid)), 0.95, 0.85, generator())
+    ids = draw(share, everywhere((2, grid * grid)), 0.95, 0.85, Chance(0))
     assert ids.shape == (2, keep_in + keep_out)
     assert share.gather(1, ids).sum(1).tolist() == [keep_in, keep_in]
 
@@ -70,23 +71,23 @@ def test_every_policy_is_a_share_map() -> None:
 
 
 def test_random_masking_hides_the_outer_ratio() -> None:
-    ids = draw(torch.zeros(1, 400), everywhere((1, 400)), 0.95, 0.85, generator())
+    ids = draw(torch.zeros(1, 400), everywhere((1, 400)), 0.95, 0.85, Chance(0))
     assert ids.shape == (1, 60)
 
 
 def test_two_images_of_a_batch_are_drawn_apart_and_a_seed_repeats() -> None:
     share = released_rectangle(20, 20).expand(2, -1)
-    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, generator(3))
+    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(3))
     assert not torch.equal(ids[0], ids[1])
-    assert torch.equal(ids, draw(share, everywhere((2, 400)), 0.95, 0.85, generator(3)))
+    assert torch.equal(ids, draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(3)))
 
 
 def test_every_patch_of_a_region_is_as_likely() -> None:
     share = released_rectangle(8, 8)
-    rng = generator()
+    chance = Chance(0)
     counts = torch.zeros(64)
     for _ in range(60):
-        ids = draw(share.expand(50, -1), everywhere((50, 64)), 0.8, 0.5, rng)
+        ids = draw(share.expand(50, -1), everywhere((50, 64)), 0.8, 0.5, chance)
         counts += torch.bincount(ids.flatten(), minlength=64)
     rates = counts / 3000
     inside, outside = rates[share > 0], rates[share == 0]
@@ -110,7 +111,7 @@ def batches(make: st.DrawFn) -> tuple[Tensor, Tensor, float, float, int]:
 @settings(deadline=None, max_examples=200)
 def test_the_law_of_context_aware_masking(case: tuple[Tensor, Tensor, float, float, int]) -> None:
     share, valid, inside, outside, seed = case
-    ids = draw(share, valid, inside, outside, generator(seed))
+    ids = draw(share, valid, inside, outside, Chance(seed))
     hidden = hidden_patches(ids, valid)
     assert ids.shape[0] == share.shape[0]
     assert ids.shape[1] >= 1  # equal K, by the shape
@@ -131,7 +132,7 @@ def test_images_with_larger_lungs_show_more_of_them() -> None:
     share = torch.zeros(2, 400)
     share[0, :60] = 1
     share[1, :200] = 1
-    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, generator())
+    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(0))
     assert share.gather(1, ids).sum(1).tolist() == [
         2,
         10,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from xraytk.chance import Chance
 from xraytk.models.vit import (
     Vit,
     VitConfig,
@@ -134,8 +135,8 @@ def test_every_policy_trains_and_draws_on_rectangles(vit: VitConfig, mask: str) 
     torch.manual_seed(0)
     made = MaeObjective.build(vit, LIGHT | {"mask": mask, "inside": 0.8, "outside": 0.5})
     some = batch(*vit.size)
-    made(some, torch.Generator().manual_seed(0)).total.backward()
-    shown = made.reconstruct(some, torch.Generator().manual_seed(0))
+    made(some, Chance(0)).total.backward()
+    shown = made.reconstruct(some, Chance(0))
     assert shown.painted.shape == (2, *vit.size)
     assert torch.equal(shown.original, some.image[:, 0])
     grey = (shown.masked == 128).float()[:, None]

@@ -75,13 +75,13 @@ def test_reports_are_cut_after_sentences_but_not_inside_numbers() -> None:
 def test_shuffling_keeps_one_to_all_sentences_each_once() -> None:
     text, seen = "A b. C d. E f.", set()
     for seed in range(200):
-        parts = sentences(shuffled(text, "en", rng(seed)))
+        parts = sentences(shuffled([text], ["en"], rng(seed))[0])
         assert set(parts) <= {"A b.", "C d.", "E f."}
         assert len(set(parts)) == len(parts) >= 1
         seen.add(tuple(parts))
     assert len(seen) == 3 + 6 + 6
-    assert shuffled("", "en", rng()) == ""
-    assert shuffled("心。肺。", "zh", rng(1)) in {"心。", "肺。", "心。肺。", "肺。心。"}
+    assert shuffled([""], ["en"], rng()) == [""]
+    assert shuffled(["", "心。肺。"], ["en", "zh"], rng(1))[1] in {"心。", "肺。", "心。肺。", "肺。心。"}
 
 
 def test_one_of_the_languages_is_drawn_of_those_there_are() -> None:

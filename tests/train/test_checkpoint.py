@@ -11,6 +11,7 @@ from torch import nn
 
 from xraytk.errors import DataError, MachineError
 from xraytk.train import checkpoint
+from xraytk.train.saver import save
 
 
 def made(width: int = 3, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -24,7 +25,7 @@ def made(width: int = 3, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimize
 
 def test_weights_and_optimizer_come_back_bit_for_bit(tmp_path: Path) -> None:
     learner, optimizer = made()
-    path = checkpoint.save(tmp_path, 7, learner, optimizer, {"a": [1, {"b": None}]})
+    path = save(tmp_path, 7, learner, optimizer, {"a": [1, {"b": None}]})
     assert path.name == "step-00000007"
     other, fresh = made(seed=1)
     assert checkpoint.load(path, other, fresh) == 7
@@ -35,7 +36,7 @@ def test_weights_and_optimizer_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_only_safetensors_and_json_are_written_and_nothing_else_is_left(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, *made(), {})
+    path = save(tmp_path, 1, *made(), {})
     assert sorted(p.name for p in path.iterdir()) == [
         "model.safetensors",
         "optimizer.safetensors",
@@ -48,9 +49,9 @@ def test_a_write_that_fails_leaves_no_checkpoint(tmp_path: Path) -> None:
     learner, optimizer = made()
     (tmp_path / "run").write_text("a file where the folder should be")
     with pytest.raises(MachineError):
-        checkpoint.save(tmp_path / "run", 1, learner, optimizer, {})
+        save(tmp_path / "run", 1, learner, optimizer, {})
     with pytest.raises(TypeError):  # state.json comes last
-        checkpoint.save(tmp_path, 1, learner, optimizer, {("no", "json"): 1})  # type: ignore[dict-item]
+        save(tmp_path, 1, learner, optimizer, {("no", "json"): 1})  # type: ignore[dict-item]
     assert checkpoint.latest(tmp_path) is None
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
@@ -58,7 +59,7 @@ def test_a_write_that_fails_leaves_no_checkpoint(tmp_path: Path) -> None:
 def test_the_newest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
     assert checkpoint.latest(tmp_path) is None
     for step in (9, 100, 20):
-        checkpoint.save(tmp_path, step, *made(), {})
+        save(tmp_path, step, *made(), {})
     (tmp_path / "step-00000999").mkdir()  # not whole: no state.json
     newest = checkpoint.latest(tmp_path)
     assert newest is not None
@@ -68,24 +69,24 @@ def test_the_newest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
 
 
 def test_another_model_is_refused_with_names_and_shapes(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, *made(), {})
+    path = save(tmp_path, 1, *made(), {})
     with pytest.raises(DataError, match=r"0\.weight: found \(3, 4\), wanted \(5, 4\)"):
         checkpoint.load(path, *made(width=5))
 
 
 def test_another_format_or_a_broken_file_is_refused(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, *made(), {})
+    path = save(tmp_path, 1, *made(), {})
     weights = path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5])
     with pytest.raises(DataError, match="is broken"):
         checkpoint.load(path, *made())
-    (path / "state.json").write_text('{"format": 2, "step": 1}')
-    with pytest.raises(DataError, match="has format 2"):
+    (path / "state.json").write_text('{"format": 3, "step": 1}')
+    with pytest.raises(DataError, match="has format 3"):
         checkpoint.load(path, *made())
 
 
 def test_an_optimizer_state_of_other_shapes_is_refused(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, *made(), {})
+    path = save(tmp_path, 1, *made(), {})
     state = load_file(path / "optimizer.safetensors")
     state["exp_avg/0.weight"] = torch.zeros(2, 2)
     save_file(state, path / "optimizer.safetensors")

@@ -17,6 +17,7 @@ import torch
 from toy_learner import ToyLearner, batches
 
 from xraytk import distributed, shard
+from xraytk.chance import Chance
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import (
     DataError,
@@ -50,8 +51,8 @@ class Poisoned(ToyLearner):
         super().__init__()
         self.poison = poison
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
-        loss = super().forward(batch, rng)
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
+        loss = super().forward(batch, chance)
         bad = f"{self.poison:016x}" in batch.image_id
         return Loss(loss.total * (float("inf") if bad else 1.0))
 

@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch import nn
 from toy_learner import ToyLearner, batches
 
+from xraytk.chance import Chance
 from xraytk.errors import DataError, InterruptedRunError, MachineError, UsageError, XraytkError
 from xraytk.records import Batch, Loss
 from xraytk.train import checkpoint
 from xraytk.train.journal import read
 from xraytk.train.launch import MachineConfig
-from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_all
+from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of, seed_torch
 from xraytk.train.optim import OptimConfig, lr_at
 
 
@@ -96,9 +97,9 @@ def test_the_optimizer_holds_the_rate_of_the_formula_at_every_step(tmp_path: Pat
     held: list[float] = []
 
     class Watching(ToyLearner):
-        def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+        def forward(self, batch: Batch, chance: Chance) -> Loss:
             held.append(made[0].param_groups[0]["lr"])
-            return super().forward(batch, rng)
+            return super().forward(batch, chance)
 
     made: list[torch.optim.Optimizer] = []
     original = torch.optim.AdamW.__init__
@@ -173,7 +174,7 @@ def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
         def __init__(self) -> None:
             super().__init__(dropout=0.0)
 
-        def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+        def forward(self, batch: Batch, chance: Chance) -> Loss:
             x = batch.image.flatten(1).float() / 255
             return Loss((self.head(self.encoder(x))[:, 0] - x.mean(1)).square().mean())
 
@@ -198,8 +199,8 @@ def test_the_gradient_norm_is_clipped_globally(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:
     class Poisoned(ToyLearner):
-        def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
-            loss = super().forward(batch, rng)
+        def forward(self, batch: Batch, chance: Chance) -> Loss:
+            loss = super().forward(batch, chance)
             bad = batch.image_id[0] == f"{8 * 12:016x}"  # first image of step 12
             return Loss(loss.total * (float("nan") if bad else 1.0))
 
@@ -258,8 +259,8 @@ def test_the_callers_chance_is_left_as_it_was(tmp_path: Path) -> None:
 def test_every_forward_pass_has_its_own_chance() -> None:
     seen = set()
     for seed, step, micro in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)):
-        rng = seed_all(seed, step, micro)
-        seen |= {float(torch.rand(1)), float(torch.rand(1, generator=rng))}
+        seed_torch(seed, step, micro)
+        seen |= {float(torch.rand(1)), float(Chance(seed, step, micro).rand(1))}
     assert len(seen) == 8
 
 
@@ -270,7 +271,7 @@ def test_a_stream_that_ends_is_an_error(tmp_path: Path) -> None:
 
 def test_too_little_memory_says_what_to_lower(tmp_path: Path) -> None:
     class Huge(ToyLearner):
-        def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+        def forward(self, batch: Batch, chance: Chance) -> Loss:
             torch.empty(2**50, dtype=torch.uint8)
             raise AssertionError
 
@@ -295,8 +296,8 @@ def test_plans_that_cannot_be_are_refused() -> None:
 class SometimesSpeaking(ToyLearner):
     """Has a part in its loss only on every second forward pass."""
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
-        loss = super().forward(batch, rng)
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
+        loss = super().forward(batch, chance)
         self.calls = getattr(self, "calls", 0) + 1
         return Loss(loss.total, {"rare": loss.total.detach() * 0 + 3.0} if self.calls % 2 else {})
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from xraytk.errors import RunConflictError, UsageError
-from xraytk.train.checkpoint import save
 from xraytk.train.run import prepare
+from xraytk.train.saver import save
 
 CONFIG: dict[str, Any] = {"batch": 8, "optim": {"lr": 0.1}, "machine": {"gpus": 1}, "out": "here"}
 

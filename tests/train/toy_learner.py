@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xraytk import distributed
+from xraytk.chance import Chance
 from xraytk.records import Batch, Loss
 
 
@@ -22,9 +23,9 @@ class ToyLearner(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(16, 8), nn.LayerNorm(8), nn.Dropout(dropout))
         self.head = nn.Linear(8, 1)
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
         x = batch.image.flatten(1).float() / 255  # (B, 16)
-        noise = torch.rand(x.shape, generator=rng)
+        noise = chance.rand(*x.shape)
         guess = self.head(self.encoder(x + 0.01 * noise))[:, 0]
         error = (guess - x.mean(1)).square().mean()
         return Loss(error, {"twice": 2 * error.detach()})

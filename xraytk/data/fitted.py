@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytk.config import Pixels
 from xraytk.data import augment, dicom, pictures, sources
 from xraytk.errors import DataError
 
@@ -28,7 +29,7 @@ class Shape:
         fit: Keep the aspect ratio, or not.
     """
 
-    image_px: int
+    image_px: Pixels
     fit: augment.Fit
 
 

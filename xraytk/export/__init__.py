@@ -20,7 +20,6 @@ from xraytk.errors import RunConflictError, UsageError
 from xraytk.export import formats, verify
 from xraytk.export.card import Facts, card
 from xraytk.files import Workspace, atomic_folder, atomic_write, default_work, write_json
-from xraytk.models.features import image_shape
 from xraytk.models.pretrained import Trained, find_trained, run_facts
 from xraytk.models.vit import Vit
 from xraytk.progress import Progress, Silent
@@ -138,7 +137,7 @@ def run(config: ExportConfig, progress: Progress | None = None) -> ExportResult:
             ema=trained.ema,
             step=known.get("step"),
             parameters=facts.parameters,
-            image_px=image_shape(trained.config),
+            image_px=trained.config.size,
             fit=trained.fit,
             differences=differences,
             files=(*files, MARK),

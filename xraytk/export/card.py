@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import xraytk
-from xraytk.models.features import image_shape
 from xraytk.models.pretrained import Trained
 from xraytk.records import RESEARCH_NOTICE
 
@@ -44,7 +43,7 @@ class Facts:
 
 def card(facts: Facts) -> str:
     """Write the card: Markdown with the header that model hubs read, without paths and names of runs."""
-    height, width = image_shape(facts.trained.config)
+    height, width = facts.trained.config.size
     parts = [
         _header(facts),
         f"# Encoder for chest radiographs, {width} × {height} pixels\n",
@@ -85,7 +84,7 @@ def _header(facts: Facts) -> str:
 
 def _shape(facts: Facts) -> dict[str, Any]:
     config = facts.trained.config
-    height, width = image_shape(config)
+    height, width = config.size
     rows, cols = height // config.patch_px, width // config.patch_px
     return {
         "image": f"{height} × {width} pixels (rows × columns), {config.channels} "
@@ -153,7 +152,7 @@ def _line(text: str) -> str:
 
 
 def _images(trained: Trained) -> str:
-    height, width = image_shape(trained.config)
+    height, width = trained.config.size
     fit = {
         "letterbox": f"Shrink the image, proportions kept, until it fits into {height} rows and {width} "
         "columns (mean of areas, OpenCV's INTER_AREA); centre it and fill the rest with 0 (an odd pixel goes "

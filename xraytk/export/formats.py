@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xraytk.models.features import image_shape
 from xraytk.models.pretrained import Fit
 from xraytk.models.vit import Vit, VitConfig
 
@@ -33,7 +32,7 @@ def timm_tensors(encoder: Vit) -> Tensors:
 
 def timm_config(config: VitConfig, fit: Fit, licence: str) -> dict[str, Any]:
     """The config.json that ``timm.create_model("local-dir:FOLDER")`` reads."""
-    height, width = image_shape(config)
+    height, width = config.size
     return {
         "architecture": ARCHITECTURE,
         "num_classes": 0,
@@ -102,7 +101,7 @@ def transformers_tensors(encoder: Vit) -> Tensors:
 
 def transformers_config(config: VitConfig) -> dict[str, Any]:
     """The config.json of a `transformers.ViTModel`."""
-    height, width = image_shape(config)
+    height, width = config.size
     return {
         "architectures": ["ViTModel"],
         "model_type": "vit",
@@ -131,7 +130,7 @@ def processor_config(config: VitConfig) -> dict[str, Any]:
     No resize of transformers is the one of the training (mean of areas, letterboxed), so that it is
     switched off instead of being nearly right.
     """
-    height, width = image_shape(config)
+    height, width = config.size
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": False,

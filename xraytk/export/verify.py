@@ -15,7 +15,6 @@ from torch import Tensor
 
 from xraytk.data import synthetic
 from xraytk.errors import DataError
-from xraytk.models.features import image_shape
 from xraytk.models.vit import Vit, VitConfig, normalise
 
 TOLERANCE = 1e-4
@@ -24,7 +23,7 @@ TOLERANCE = 1e-4
 
 def phantom(config: VitConfig) -> Tensor:
     """A phantom chest as an encoder's input, (1, C, H, W) float32 in [-1, 1]."""
-    height, width = image_shape(config)
+    height, width = config.size
     pixels = np.rint(synthetic.make_phantom(7, size_px=256).pixels * 255).astype(np.uint8)
     fitted = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     return normalise(torch.from_numpy(fitted)[None, None], config.channels)

@@ -12,12 +12,6 @@ from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
 Pool = Literal["mean", "cls", "both"]
 
 
-def image_shape(config: VitConfig) -> tuple[int, int]:
-    """Height and width of an encoder's images, in pixels."""
-    px = config.image_px
-    return (px, px) if isinstance(px, int) else (px[0], px[1])
-
-
 def width_of(config: VitConfig, pool: Pool) -> int:
     """Numbers of one image's vector."""
     return config.width * (2 if pool == "both" else 1)

@@ -13,10 +13,8 @@ from xraytk.config import read_toml
 from xraytk.errors import DataError
 from xraytk.files import Workspace, checkpoints, read_json, sha256_of
 from xraytk.models.vit import Vit, VitConfig
-from xraytk.models.weights import encoder_config, find_weights, load_encoder
+from xraytk.models.weights import EMA, encoder_config, find_weights, load_encoder
 
-EMA = "ema.safetensors"
-"""Beside a checkpoint's weights: their moving average, where the run made one."""
 Fit = Literal["letterbox", "stretch"]
 
 
@@ -73,12 +71,9 @@ def find_trained(checkpoint: Path | None, work: Path, *, ema: bool = True) -> Tr
     Raises:
         DataError: If there is none, it is a pickle, or it does not say what its encoder is.
     """
-    weights = find_weights(checkpoint or newest_pretraining(work))
+    weights = find_weights(checkpoint or newest_pretraining(work), ema=ema)
     config, run = encoder_config(weights), _run_of(weights.parent)
     fit = _fit(weights, run)
-    average = weights.with_name(EMA)
-    if ema and weights.name == "model.safetensors" and average.is_file():
-        return Trained(average, config, fit, run, ema=True)
     return Trained(weights, config, fit, run, ema=weights.name == EMA)
 
 

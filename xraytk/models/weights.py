@@ -29,17 +29,20 @@ from xraytk.progress import Progress
 from xraytk.records import as_plain
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
+EMA = "ema.safetensors"
+"""Beside a checkpoint's weights: their moving average, where the run made one."""
 ENOUGH = 0.95
 """Share of an encoder's numbers that a foreign checkpoint must fill."""
 
 
-def find_weights(checkpoint: Path) -> Path:
+def find_weights(checkpoint: Path, *, ema: bool = True) -> Path:
     """Find the weights file that a path means.
 
     Args:
         checkpoint: A run folder (its best checkpoint if it names one in ``best.json``, else the
             newest), a step folder, a ``.safetensors`` file, a folder as timm saves it, or
             ``timm:NAME`` for weights of timm's collection.
+        ema: Of a step folder prefer the averaged weights, where it has them.
 
     Returns:
         Path of a safetensors file.
@@ -59,7 +62,7 @@ def find_weights(checkpoint: Path) -> Path:
             )
         return checkpoint
     if (checkpoint / "model.safetensors").is_file():
-        return checkpoint / "model.safetensors"
+        return _of_step(checkpoint, ema)
     found = checkpoints(checkpoint)
     if not found:
         raise DataError(
@@ -71,7 +74,12 @@ def find_weights(checkpoint: Path) -> Path:
     if (checkpoint / "best.json").is_file():
         step = read_json(checkpoint / "best.json", "xraytk finetune").get("step")
         chosen = next((path for path in found if path.name == f"step-{step:08d}"), chosen)
-    return chosen / "model.safetensors"
+    return _of_step(chosen, ema)
+
+
+def _of_step(checkpoint: Path, ema: bool) -> Path:
+    averaged = checkpoint / EMA
+    return averaged if ema and averaged.is_file() else checkpoint / "model.safetensors"
 
 
 def encoder_config(checkpoint: Path) -> VitConfig:

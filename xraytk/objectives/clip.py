@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.errors import UsageError
 from xraytk.models.text_encoder import Codes, TextConfig, TextEncoder, VocabularySource
@@ -96,22 +97,22 @@ class ClipObjective(nn.Module):
         """
         return cls(vit, build(ClipConfig, options, "options."), vocabulary)
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Loss of one batch.
 
         Args:
             batch: With ``image``, ``valid``, ``reports``.
-            rng: Chooses the language where an image has several reports.
+            chance: Chooses the language where an image has several reports.
 
         Returns:
             The loss; parts ``pairs`` (share of the images that have a report), ``scale``, and
             ``found`` (share of the images whose own report is the nearest of all).
         """
-        return self.loss(batch, self.draw(batch, rng))
+        return self.loss(batch, self.draw(batch, chance))
 
-    def draw(self, batch: Batch, rng: torch.Generator) -> Codes:
+    def draw(self, batch: Batch, chance: Chance) -> Codes:
         """All chance of one forward pass."""
-        return self.text.encode(*choose_reports(batch, self.config.text.langs, rng))
+        return self.text.encode(*choose_reports(batch, self.config.text.langs, chance))
 
     def loss(self, batch: Batch, codes: Codes) -> Loss:
         """What follows from the draws."""

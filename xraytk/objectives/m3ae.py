@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.errors import UsageError
 from xraytk.models.fusion import Fusion
@@ -131,29 +132,29 @@ class M3aeObjective(nn.Module):
         """
         return cls(vit, build(M3aeConfig, options, "options."), vocabulary)
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Loss of one batch.
 
         Images without a report are painted beside an empty one, and have no part in the rest.
 
         Args:
             batch: With ``image``, ``valid``, ``reports``, and the lungs where the mask wants them.
-            rng: Chooses patches, languages, words and partners.
+            chance: Chooses patches, languages, words and partners.
 
         Returns:
             The loss; parts ``paint``, ``words``, ``belong``, ``matched`` (share of right answers
             to the last question), ``inside`` and ``hidden``.
         """
-        return self.loss(batch, self.draw(batch, rng))
+        return self.loss(batch, self.draw(batch, chance))
 
-    def draw(self, batch: Batch, rng: torch.Generator) -> Draws:
+    def draw(self, batch: Batch, chance: Chance) -> Draws:
         """All chance of one forward pass."""
-        choice = self.painter.choose(batch, rng)
-        texts, langs = choose_reports(batch, self.config.text.langs, rng)
+        choice = self.painter.choose(batch, chance)
+        texts, langs = choose_reports(batch, self.config.text.langs, chance)
         codes = self.text.encode(texts, langs)
-        hidden = hide_words(codes.words, self.config.hidden_words, rng)
-        shown = cover(codes, hidden, self.text.codec, rng, mixed=True)
-        return Draws(choice, codes, hidden, shown, draw_partners(texts, codes.present, rng))
+        hidden = hide_words(codes.words, self.config.hidden_words, chance)
+        shown = cover(codes, hidden, self.text.codec, chance, mixed=True)
+        return Draws(choice, codes, hidden, shown, draw_partners(texts, codes.present, chance))
 
     def loss(self, batch: Batch, draws: Draws) -> Loss:
         """What follows from the draws."""
@@ -181,9 +182,9 @@ class M3aeObjective(nn.Module):
         return Loss(paint + words + belong, parts | said)
 
     @torch.no_grad()
-    def reconstruct(self, batch: Batch, rng: torch.Generator) -> Reconstruction:
+    def reconstruct(self, batch: Batch, chance: Chance) -> Reconstruction:
         """Paint the hidden patches of a batch beside its reports, to look at."""
-        draws = self.draw(batch, rng)
+        draws = self.draw(batch, chance)
         codes, fine = draws.codes.to(batch.image.device), self.painter.fine(batch)
         text = self.text(codes.tokens, codes.real)
         patches = self.painter.coarse(batch, fine)
@@ -208,19 +209,20 @@ class M3aeObjective(nn.Module):
         return mean_over_all(own, present.sum()), right
 
 
-def draw_partners(texts: list[str], present: Tensor, rng: torch.Generator) -> Tensor:
+def draw_partners(texts: list[str], present: Tensor, chance: Chance) -> Tensor:
     """For each report the image it is shown with: for half of them another one's.
 
     Args:
         texts: B reports.
         present: (B,) bool, whether a report has a word.
-        rng: CPU generator.
+        chance: Of the batch; partners are drawn among the images of a micro-batch, and so depend
+            on how a batch is cut.
 
     Returns:
         (B,) int64. Another image is one whose report reads differently, since most normal
         reports of a hospital are the same; where there is none, a report keeps its own.
     """
-    partner = torch.arange(len(texts))
+    rng, partner = chance.generator(), torch.arange(len(texts))
     there = present.nonzero()[:, 0]
     chosen = there[torch.randperm(len(there), generator=rng)][: len(there) // 2]
     for row in chosen.tolist():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xraytk import distributed
+from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.errors import UsageError
 from xraytk.models.text_encoder import Codes, TextConfig, TextEncoder, VocabularySource
@@ -121,27 +122,27 @@ class MacoObjective(nn.Module):
         """
         return cls(vit, build(MacoConfig, options, "options."), vocabulary)
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Loss of one batch.
 
         Images without a report are painted, and take no part in the contrast.
 
         Args:
             batch: With ``image``, ``valid``, ``reports``, and the lungs where the mask wants them.
-            rng: Chooses patches, languages and sentences.
+            chance: Chooses patches, languages and sentences.
 
         Returns:
             The loss; parts ``contrast``, ``paint``, ``trust`` (mean over images), ``scale``,
             ``inside`` and ``hidden``.
         """
-        return self.loss(batch, self.draw(batch, rng))
+        return self.loss(batch, self.draw(batch, chance))
 
-    def draw(self, batch: Batch, rng: torch.Generator) -> Draws:
+    def draw(self, batch: Batch, chance: Chance) -> Draws:
         """All chance of one forward pass."""
-        choice = self.painter.choose(batch, rng)
-        texts, langs = choose_reports(batch, self.config.text.langs, rng)
+        choice = self.painter.choose(batch, chance)
+        texts, langs = choose_reports(batch, self.config.text.langs, chance)
         if self.config.shuffle:
-            texts = [shuffled(text, lang, rng) for text, lang in zip(texts, langs, strict=True)]
+            texts = shuffled(texts, langs, chance)
         return Draws(choice, self.text.encode(texts, langs))
 
     def loss(self, batch: Batch, draws: Draws) -> Loss:
@@ -159,9 +160,9 @@ class MacoObjective(nn.Module):
         return Loss(total, parts | {name: value.detach() for name, value in said.items()})
 
     @torch.no_grad()
-    def reconstruct(self, batch: Batch, rng: torch.Generator) -> Reconstruction:
+    def reconstruct(self, batch: Batch, chance: Chance) -> Reconstruction:
         """Paint the hidden patches of a batch, to look at."""
-        choice, fine = self.painter.choose(batch, rng), self.painter.fine(batch)
+        choice, fine = self.painter.choose(batch, chance), self.painter.fine(batch)
         tokens = self.encoder.encode(self.painter.coarse(batch, fine), keep_ids=choice.keep_ids)
         return self.painter.show(tokens, fine, choice)
 

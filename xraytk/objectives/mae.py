@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.errors import UsageError
 from xraytk.models.vit import Vit, VitConfig
@@ -102,29 +103,29 @@ class MaeObjective(nn.Module):
         """
         return cls(vit, build(MaeConfig, options, "options."))
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Loss of one batch; see `Painter.forward`.
 
         Args:
             batch: With ``image``, ``valid``, ``lung``, ``has_contour``.
-            rng: Chooses the patches.
+            chance: Chooses the patches.
 
         Returns:
             The loss; parts ``inside`` (error inside the lungs) and ``hidden`` (share hidden).
         """
         patches = self.painter.fine(batch)  # (B, N, P)
-        choice = self.painter.choose(batch, rng)
+        choice = self.painter.choose(batch, chance)
         tokens = self.encoder.encode(patches, keep_ids=choice.keep_ids)
         return Loss(*self.painter(tokens, patches, choice))
 
     @torch.no_grad()
-    def reconstruct(self, batch: Batch, rng: torch.Generator) -> Reconstruction:
+    def reconstruct(self, batch: Batch, chance: Chance) -> Reconstruction:
         """Paint the hidden patches of a batch, to look at; see `Painter.show`.
 
         Args:
             batch: As for `forward`.
-            rng: Chooses the patches.
+            chance: Chooses the patches.
         """
         patches = self.painter.fine(batch)
-        choice = self.painter.choose(batch, rng)
+        choice = self.painter.choose(batch, chance)
         return self.painter.show(self.encoder.encode(patches, keep_ids=choice.keep_ids), patches, choice)

@@ -1,7 +1,7 @@
 """Which patches an encoder sees: a share map says where the chest is, a draw chooses.
 
 Every policy is a share map followed by the same `draw`. All functions are pure; chance comes
-from the generator alone.
+from `Chance` alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xraytk.chance import Chance
 from xraytk.models.lungs import lung_atlas
 
 Policy = Literal["contour", "random", "rect-paper", "rect-released", "ellipse", "atlas"]
@@ -129,7 +130,7 @@ _SAME_FOR_ALL = {
 }
 
 
-def draw(lung_share: Tensor, valid: Tensor, inside: float, outside: float, rng: torch.Generator) -> Tensor:
+def draw(lung_share: Tensor, valid: Tensor, inside: float, outside: float, chance: Chance) -> Tensor:
     """Choose the patches that stay visible: few inside the chest, more outside, padding never.
 
     An image with n patches inside and m outside wants to show floor(n (1 - inside)) of the one
@@ -140,12 +141,15 @@ def draw(lung_share: Tensor, valid: Tensor, inside: float, outside: float, rng: 
     inside than of its outside. For one rectangle on all images this gives the counts of the
     paper's release.
 
+    The order in which an image's patches are shown is its own, however a batch is cut; K is that
+    of the micro-batch, which matters where images differ in what they want.
+
     Args:
         lung_share: (B, N) float in [0, 1], from `share_map`.
         valid: (B, N) bool, False where a patch is padding; at least one patch of each image is not.
         inside: Ratio hidden inside, in [0, 1).
         outside: Ratio hidden outside, in [0, 1), at most ``inside``.
-        rng: CPU generator.
+        chance: Of the batch.
 
     Returns:
         (B, K) int64 patch numbers, rising.
@@ -157,7 +161,7 @@ def draw(lung_share: Tensor, valid: Tensor, inside: float, outside: float, rng: 
     within = valid & (lung_share >= INSIDE_FROM)  # (B, N)
     without = valid & ~within
     keep_in, count = visible_counts(within.sum(1), without.sum(1), inside, outside)
-    noise = torch.rand(within.shape, generator=rng)
+    noise = chance.rand(*within.shape)
     keep = within & (_rank(noise, within) < keep_in[:, None])
     keep |= without & (_rank(noise, without) < (count - keep_in)[:, None])
     return keep.nonzero()[:, 1].view(-1, count)

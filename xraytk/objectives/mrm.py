@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.errors import UsageError
 from xraytk.models.text_encoder import Codes, TextConfig, TextEncoder, VocabularySource
@@ -102,26 +103,26 @@ class MrmObjective(nn.Module):
         """
         return cls(vit, build(MrmConfig, options, "options."), vocabulary)
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Loss of one batch: painting plus words.
 
         Images without a report are painted, and have no part in the loss of words.
 
         Args:
             batch: With ``image``, ``valid``, ``reports``, and the lungs where the mask wants them.
-            rng: Chooses patches, languages and words.
+            chance: Chooses patches, languages and words.
 
         Returns:
             The loss; parts ``paint``, ``words``, ``inside`` and ``hidden``.
         """
-        return self.loss(batch, self.draw(batch, rng))
+        return self.loss(batch, self.draw(batch, chance))
 
-    def draw(self, batch: Batch, rng: torch.Generator) -> Draws:
+    def draw(self, batch: Batch, chance: Chance) -> Draws:
         """All chance of one forward pass."""
-        choice = self.painter.choose(batch, rng)
-        codes = self.text.encode(*choose_reports(batch, self.config.text.langs, rng))
-        hidden = hide_words(codes.words, self.config.hidden_words, rng)
-        return Draws(choice, codes, hidden, cover(codes, hidden, self.text.codec, rng, mixed=False))
+        choice = self.painter.choose(batch, chance)
+        codes = self.text.encode(*choose_reports(batch, self.config.text.langs, chance))
+        hidden = hide_words(codes.words, self.config.hidden_words, chance)
+        return Draws(choice, codes, hidden, cover(codes, hidden, self.text.codec, chance, mixed=False))
 
     def loss(self, batch: Batch, draws: Draws) -> Loss:
         """What follows from the draws."""
@@ -137,8 +138,8 @@ class MrmObjective(nn.Module):
         return Loss(paint + words, parts | {"paint": paint.detach(), "words": words.detach()})
 
     @torch.no_grad()
-    def reconstruct(self, batch: Batch, rng: torch.Generator) -> Reconstruction:
+    def reconstruct(self, batch: Batch, chance: Chance) -> Reconstruction:
         """Paint the hidden patches of a batch, to look at."""
-        choice, fine = self.painter.choose(batch, rng), self.painter.fine(batch)
+        choice, fine = self.painter.choose(batch, chance), self.painter.fine(batch)
         tokens = self.encoder.encode(self.painter.coarse(batch, fine), keep_ids=choice.keep_ids)
         return self.painter.show(tokens, fine, choice)

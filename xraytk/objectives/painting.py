@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xraytk.chance import Chance
 from xraytk.errors import UsageError
 from xraytk.models.pixels import PixelDecoder, mean_square, pixel_target
 from xraytk.models.vit import (
@@ -157,12 +158,12 @@ class Painter(nn.Module):
         valid = valid_patches(batch.valid, self.fine_px)
         return valid | ~valid.any(1, keepdim=True)
 
-    def choose(self, batch: Batch, rng: torch.Generator) -> Choice:
+    def choose(self, batch: Batch, chance: Chance) -> Choice:
         """Draw the patches that are seen."""
         share = share_per_patch(batch.lung, self.fine_px).cpu()
         valid = self.valid(batch).cpu()
         where = share_map(self.config.mask, share, batch.has_contour.cpu(), self.vit.grid)
-        keep_ids = draw(where, valid, self.config.inside, self.config.outside, rng)
+        keep_ids = draw(where, valid, self.config.inside, self.config.outside, chance)
         return Choice(keep_ids.to(batch.image.device), hidden_patches(keep_ids, valid), valid, share)
 
     def forward(self, tokens: Tensor, fine: Tensor, choice: Choice) -> tuple[Tensor, dict[str, Tensor]]:

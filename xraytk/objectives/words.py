@@ -1,6 +1,6 @@
 """Reports in a batch: which one is read, in what order, which words are hidden, and their loss.
 
-Chance is drawn here and nowhere else; all of it comes from the generator.
+Chance is drawn here and nowhere else; all of it comes from `Chance`.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xraytk import distributed
+from xraytk.chance import Chance
 from xraytk.models.text_encoder import NO_WORD, Codec, Codes
 from xraytk.records import Batch
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])\s*|\n+")
 
 
-def choose_reports(batch: Batch, langs: Sequence[str], rng: torch.Generator) -> tuple[list[str], list[str]]:
+def choose_reports(batch: Batch, langs: Sequence[str], chance: Chance) -> tuple[list[str], list[str]]:
     """One report for each image.
 
     Args:
         batch: With ``reports``.
         langs: Languages that count; where an image has a report in several, one is drawn.
-        rng: Drawn from once for every image, whether it has reports or not.
+        chance: Drawn from once for every image, whether it has reports or not.
 
     Returns:
         B texts, "" where there is none, and B languages.
     """
-    chance = torch.rand(len(batch.image_id), generator=rng).tolist()
     texts, chosen = [], []
-    for row, share in enumerate(chance):
+    for row, share in enumerate(chance.rand(len(batch.image_id)).tolist()):
         found = [lang for lang in langs if batch.reports[lang][row].strip()]
         lang = found[int(share * len(found))] if found else langs[0]
         chosen.append(lang)
@@ -45,21 +45,23 @@ def sentences(text: str) -> list[str]:
     return [part for piece in _SENTENCE_END.split(text) if (part := piece.strip())]
 
 
-def shuffled(text: str, lang: str, rng: torch.Generator) -> str:
-    """Sentences in a random order, of which a random number (one to all) is kept.
+def shuffled(texts: Sequence[str], langs: Sequence[str], chance: Chance) -> list[str]:
+    """The sentences of each text in a random order, of which a random number (one to all) is kept.
 
     Source:
         MaCo's augmentation of reports.
     """
-    parts = sentences(text)
-    if not parts:
-        return text
-    order = torch.randperm(len(parts), generator=rng).tolist()
-    kept = int(torch.randint(1, len(parts) + 1, (), generator=rng))
-    return ("" if lang == "zh" else " ").join(parts[i] for i in order[:kept])
+    every = [sentences(text) for text in texts]
+    noise = chance.rand(len(texts), 1 + max(map(len, every), default=0))
+    made = []
+    for text, lang, parts, row in zip(texts, langs, every, noise, strict=True):
+        order = row[1 : 1 + len(parts)].argsort().tolist()
+        kept = 1 + int(float(row[0]) * len(parts))
+        made.append(("" if lang == "zh" else " ").join(parts[i] for i in order[:kept]) if parts else text)
+    return made
 
 
-def hide_words(words: Tensor, ratio: float, rng: torch.Generator) -> Tensor:
+def hide_words(words: Tensor, ratio: float, chance: Chance) -> Tensor:
     """Choose whole words to hide.
 
     A text of n words hides n * ratio of them, rounded to the nearest (a half up), and at least
@@ -68,12 +70,12 @@ def hide_words(words: Tensor, ratio: float, rng: torch.Generator) -> Tensor:
     Args:
         words: (B, L) int64 on the CPU; see `Codes`.
         ratio: In [0, 1].
-        rng: CPU generator.
+        chance: Of the batch.
 
     Returns:
         (B, L) bool, True on every token of a hidden word.
     """
-    noise = torch.rand(len(words), int(words.max()) + 1 if words.numel() else 0, generator=rng)  # (B, W)
+    noise = chance.rand(len(words), int(words.max()) + 1 if words.numel() else 0)  # (B, W)
     if not noise.shape[1]:
         return torch.zeros_like(words, dtype=torch.bool)
     there = torch.zeros_like(noise, dtype=torch.bool)
@@ -86,14 +88,14 @@ def hide_words(words: Tensor, ratio: float, rng: torch.Generator) -> Tensor:
     return hidden.gather(1, words.clamp_min(0)) & (words != NO_WORD)
 
 
-def cover(codes: Codes, hidden: Tensor, codec: Codec, rng: torch.Generator, *, mixed: bool) -> Tensor:
+def cover(codes: Codes, hidden: Tensor, codec: Codec, chance: Chance, *, mixed: bool) -> Tensor:
     """What is shown in the place of hidden words.
 
     Args:
         codes: Of the texts, on the CPU.
         hidden: (B, L) bool.
         codec: Knows the mask and the words.
-        rng: CPU generator.
+        chance: Of the batch.
         mixed: As BERT has it: of the hidden tokens 80 % are masked, 10 % replaced by a random
             one, 10 % left as they are; else all are masked.
 
@@ -103,11 +105,11 @@ def cover(codes: Codes, hidden: Tensor, codec: Codec, rng: torch.Generator, *, m
     shown = codes.tokens.masked_fill(hidden, codec.mask)
     if not mixed:
         return shown
-    chance = torch.rand(hidden.shape, generator=rng)
+    fate = chance.rand(*hidden.shape)
     low = min(codec.first_word, codec.size - 1)
-    other = torch.randint(low, codec.size, hidden.shape, generator=rng)
-    shown = torch.where(hidden & (chance >= 0.8), other, shown)
-    return torch.where(hidden & (chance >= 0.9), codes.tokens, shown)
+    other = low + (chance.rand(*hidden.shape).double() * (codec.size - low)).long()
+    shown = torch.where(hidden & (fate >= 0.8), other, shown)
+    return torch.where(hidden & (fate >= 0.9), codes.tokens, shown)
 
 
 class WordHead(nn.Module):

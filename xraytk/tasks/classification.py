@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.errors import DataError
 from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
@@ -99,7 +100,7 @@ class ClassifyTask(nn.Module):
         out: Tensor = self.output(self.norm(pooled))
         return out
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Weighted binary cross-entropy, mean over the labels that are known."""
         logits = self.logits(batch).float()
         known = ~torch.isnan(batch.labels)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.models.language import DecoderConfig, ReportDecoder
 from xraytk.models.tokens import Vocabulary
@@ -60,7 +61,7 @@ class ReportTask(nn.Module):
             memory = self.encoder(normalise(batch.image, config.channels), valid=valid)
         return memory, F.pad(valid, (1, 0), value=True)
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> Loss:
+    def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Cross-entropy of each next token, mean over the tokens of all reports in the batch.
 
         A batch without any report costs nothing and moves nothing.
@@ -158,7 +159,7 @@ class ReportTask(nn.Module):
     def _loss(self, batch: Batch) -> float:
         was_training = self.training
         self.eval()
-        total = self(batch, torch.Generator()).total
+        total = self(batch, Chance(0)).total
         self.train(was_training)
         return float(total)
 

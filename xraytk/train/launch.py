@@ -1,4 +1,4 @@
-"""One process or several: in this process, spawned here, or started by torchrun.
+"""One process or several: in this process, spawned here, or started by torchrun or Slurm.
 
 A verb hands over a module-level function ``entry(config, progress) -> Result``. With several
 processes it runs in each, inside a process group; the Result of rank 0 comes back, and rank 0
@@ -14,6 +14,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self, TypeVar, cast
@@ -26,6 +27,7 @@ from xraytk.processes import leave_with_parent
 from xraytk.progress import Progress, Silent
 from xraytk.train.heap import keep_freed_memory
 from xraytk.train.machine import MachineConfig as MachineConfig
+from xraytk.train.places import find_place
 
 LEAVE_S = 30
 """That a process has to end after SIGTERM, before it is killed."""
@@ -54,9 +56,11 @@ def launch(
         XraytkError: What a process raised.
     """
     progress = progress or Silent()
-    check_devices(machine)
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        with _group(machine, "env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
+    place = find_place()
+    check_devices(machine if place is None else replace(machine, gpus=1))  # one for this process
+    if place is not None:
+        os.environ |= place.variables()
+        with _group(machine, "env://", place.rank, place.world):
             return entry(config, progress if dist.get_rank() == 0 else Silent())
     if machine.gpus == 1:
         with _threads(machine):
@@ -69,7 +73,8 @@ def device_of(machine: MachineConfig) -> torch.device:
     """Device of this process: ``cuda:LOCAL_RANK`` or ``cpu``."""
     if device_kind(machine) == "cpu":
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return torch.device("cuda", rank % torch.cuda.device_count())  # Slurm may show each task its own GPU
 
 
 def device_kind(machine: MachineConfig) -> str:
@@ -137,10 +142,11 @@ def _spawn(
 
     def forward(number: int, frame: object) -> None:
         nonlocal stopped
+        passed = signal.SIGINT if stopped and number == signal.SIGINT else signal.SIGTERM
         stopped = True
         for process, _ in members:
             if process.is_alive() and process.pid:
-                os.kill(process.pid, signal.SIGTERM)
+                os.kill(process.pid, passed)
 
     with handling_signals(forward):
         try:

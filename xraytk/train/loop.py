@@ -1,35 +1,39 @@
 """The only training loop.
 
 It is handed a learner and micro-batches, and knows neither data nor model. A run is a function
-of its seed: every forward pass draws its chance from (seed, step, number of the micro-batch in
-the global batch), so a resumed run is bit-identical on CPU, and one process equals several that
-have micro-batches of the same size.
+of its seed: what is drawn for a sample depends on (seed, step, its place in the global batch), so
+a resumed run is bit-identical on CPU, and one process equals several. What a model draws from
+torch itself (dropout) depends on (seed, step, number of the micro-batch in the global batch).
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from xraytk import distributed
+from xraytk.chance import Chance
 from xraytk.errors import DataError, InterruptedRunError, MachineError, UsageError, XraytkError
-from xraytk.files import checkpoint_step, read_json, write_json
+from xraytk.files import read_json, write_json
 from xraytk.progress import Progress, Silent
-from xraytk.records import Batch, Loss
-from xraytk.train import checkpoint
+from xraytk.records import Batch
+from xraytk.train import checkpoint, parallel
+from xraytk.train.average import Average
 from xraytk.train.journal import Journal
 from xraytk.train.launch import MachineConfig, device_of, handling_signals
 from xraytk.train.optim import OptimConfig, lr_at, make_optimizer, set_lr
+from xraytk.train.saver import Saver
 
 SCORE = "score"
 """The key of `validate`'s answer by which the best checkpoint is kept; higher is better."""
@@ -45,6 +49,7 @@ class FitPlan:
         optim: Optimizer and schedule.
         save_every: Updates between checkpoints.
         keep_last: Checkpoints that stay, besides the best.
+        keep_every: Checkpoints after a multiple of so many updates stay for ever; 0 for none.
         log_every: Updates between lines of the log; each is a mean over them.
         figure_every: Updates between figures; 0 for the end only.
         validate_every: Updates between validations; 0 for the end only.
@@ -57,6 +62,7 @@ class FitPlan:
     optim: OptimConfig = field(default_factory=OptimConfig)
     save_every: int = 1000
     keep_last: int = 2
+    keep_every: int = 0
     log_every: int = 10
     figure_every: int = 0
     validate_every: int = 0
@@ -70,7 +76,10 @@ class FitPlan:
             UsageError: If a value is out of range.
         """
         least = {"steps": 1, "batch": 1, "save_every": 1, "keep_last": 1, "log_every": 1}
-        for name, low in {**least, "figure_every": 0, "validate_every": 0, "seed": 0}.items():
+        for name, low in {
+            **least,
+            **dict.fromkeys(("keep_every", "figure_every", "validate_every", "seed"), 0),
+        }.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} is {getattr(self, name)}", f"wanted at least {low}")
 
@@ -128,13 +137,14 @@ def fit(
         name: What the progress calls it.
         progress: Where to report to.
         resume_from: Checkpoint to go on from.
-        figures: Called with (learner, step, folder/figures) on the first process.
-        validate: Called on the first process; see `SCORE`.
+        figures: Called with (learner, step, folder/figures) on the first process. The learner is
+            not sharded, and has the averaged weights where there are some.
+        validate: Called with such a learner on the first process; see `SCORE`.
 
     Raises:
         XraytkError: If the loss or the gradient is not finite on any process.
         InterruptedRunError: After SIGTERM or SIGINT, when the state is saved.
-        MachineError: If the device's memory does not suffice.
+        MachineError: If the device's memory does not suffice, or a checkpoint cannot be written.
     """
     job = _Job(learner, plan, folder, config, figures, validate)
     job.begin(resume_from)
@@ -146,6 +156,7 @@ def fit(
         handling_signals(job.ask_to_stop),
         _explain_memory(),
     ):
+        stack.callback(job.saver.wait)
         source = stack.enter_context(_closed_after(batches(job.step)))
         while job.step < plan.steps:
             lr = lr_at(job.step, plan.steps, plan.optim)
@@ -155,8 +166,7 @@ def fit(
                 loss, parts = done
                 norm = job.gradient_norm()
                 job.agree_on_finite(loss, norm)
-                job.optimizer.step()
-                job.step += 1
+                job.update()
                 job.agree_on_stop()
                 job.log(loss, parts, lr, norm, task)
                 job.look()
@@ -194,25 +204,32 @@ class _Job:
 
     def begin(self, resume_from: Path | None) -> None:
         """Move to the device, load, cut the log, wrap for several processes."""
+        sharded = parallel.is_sharded(self.plan.machine)
+        looks = self.figures is not None or self.validate is not None
+        self.plain = copy.deepcopy(self.learner) if sharded and looks and distributed.is_main() else None
         self.learner.to(self.device).train()
+        self.model = parallel.wrap(self.learner, self.plan.machine, self.device)
         self.optimizer = make_optimizer(self.learner, self.plan.optim)
+        ema = self.plan.optim.ema
+        self.average = Average(self.learner, ema) if ema else None
+        self.averages = self.average.tensors if self.average else None
         if resume_from is not None:
-            self.step = self.began_at = checkpoint.load(resume_from, self.learner, self.optimizer)
+            self.step = checkpoint.load(resume_from, self.learner, self.optimizer, self.averages)
+            self.began_at = self.step
+        self.saver = Saver(self.folder, sharded=sharded, keep=self._keep)
         self.journal.cut(self.step)
         if (self.folder / "best.json").is_file():
             best = read_json(self.folder / "best.json", "xraytk finetune")
             self.best = best if best["step"] <= self.step else {}
-        if self.plan.machine.compile:
-            self.learner.compile()
-        self.model = self.learner
-        if distributed.active():
-            ids = [self.device] if self.device.type == "cuda" else None
-            self.model = DistributedDataParallel(self.learner, device_ids=ids)
+        self.best_there: int | None = self.best.get("step")
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def ask_to_stop(self, number: int, frame: object) -> None:
-        """Signal handler: stop after this micro-batch; a second signal stops at once."""
-        if self.asked_to_stop:
+        """Signal handler: stop after this micro-batch; a second SIGINT stops at once.
+
+        A second SIGTERM does not: torchrun and Slurm each send one to the same process.
+        """
+        if self.asked_to_stop and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked_to_stop = True
 
@@ -229,11 +246,12 @@ class _Job:
             batch = self.next_batch(source)
             if self.stop and micro > 0:
                 return None
-            rng = seed_all(self.plan.seed, self.step, distributed.rank() * self.micro_steps + micro)
-            last = micro == self.micro_steps - 1
-            with self._no_sync(last):
+            number = distributed.rank() * self.micro_steps + micro
+            seed_torch(self.plan.seed, self.step, number)
+            chance = Chance(self.plan.seed, self.step, number * self.micro_batch)
+            with parallel.accumulating(self.model, last=micro == self.micro_steps - 1):
                 with self._autocast():
-                    loss = cast(Loss, self.model(batch, rng))
+                    loss = parallel.forward(self.model, batch, chance)
                 (loss.total / self.micro_steps).backward()  # type: ignore[no-untyped-call]
             total += loss.total.detach() / self.micro_steps
             for name, value in loss.parts.items():
@@ -241,14 +259,14 @@ class _Job:
         return total, {name: torch.stack(values).mean() for name, values in parts.items()}
 
     def next_batch(self, source: Iterator[Batch]) -> Batch:
-        """Wait for data; when one process has none, all end with its error."""
+        """Wait for data; when one process has none, or could not save, all end with its error."""
         began = time.perf_counter()
         asked = self.asked_to_stop  # a signal while waiting for the last part lets the step be finished
-        error: XraytkError | None = None
+        error = self.saver.error()
         try:
             batch = next(source, None)
         except XraytkError as broken:
-            batch, error = None, broken
+            batch, error = None, error or broken
         if batch is None and error is None:
             error = DataError("the stream of training batches ended", f"at step {self.step:,}")
         self.journal.waited += time.perf_counter() - began
@@ -262,7 +280,14 @@ class _Job:
     def gradient_norm(self) -> torch.Tensor:
         """Global norm of the gradient, which is clipped to ``optim.clip``."""
         limit = self.plan.optim.clip or math.inf
-        return nn.utils.clip_grad_norm_(self.parameters, limit)
+        return parallel.clip_gradient(self.parameters, limit)
+
+    def update(self) -> None:
+        """Move the weights, and their average after them."""
+        self.optimizer.step()
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
 
     def agree_on_finite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
         """Stop all processes when one has a loss or a gradient that is not finite."""
@@ -293,19 +318,25 @@ class _Job:
         """Validate and draw when it is time, on the first process; the others wait."""
         if self.validate is not None and self._due(self.plan.validate_every):
             error: XraytkError | None = None
-            try:
-                self._validated()
-            except XraytkError as broken:
-                error = broken
+            with self._shown() as shown:
+                try:
+                    self.validation = self.validate(shown) if shown is not None else {}
+                except XraytkError as broken:
+                    error = broken
             distributed.raise_first(error)
-        if self.figures is not None and self._due(self.plan.figure_every) and distributed.is_main():
-            with _evaluating(self.learner):
-                self.figures(self.learner, self.step, self.folder / "figures")
+            self._validated()
+        if self.figures is not None and self._due(self.plan.figure_every):
+            with self._shown() as shown:
+                if shown is not None:
+                    self.figures(shown, self.step, self.folder / "figures")
 
     def save_if_due(self) -> None:
-        """Save when it is time, at the end, or when asked to stop."""
+        """Save when it is time; at the end, or when asked to stop, wait until it is written."""
         if self.stop or self._due(self.plan.save_every):
             self._save()
+        if self.stop or self.step == self.plan.steps:
+            self.saver.wait()
+            distributed.raise_first(self.saver.error())
             distributed.barrier()
 
     def result(self) -> FitResult:
@@ -328,33 +359,46 @@ class _Job:
         return self.step == self.plan.steps or (every > 0 and self.step % every == 0)
 
     def _validated(self) -> None:
-        assert self.validate is not None
-        if not distributed.is_main():
-            return
-        with _evaluating(self.learner):
-            self.validation = self.validate(self.learner)
+        """Write down how it went; keep the state when it is the best so far."""
+        self.validation = distributed.gather(self.validation)[0]
         self.journal.append({"step": self.step, "validation": self.validation})
         score = self.validation.get(SCORE)
         if score is not None and score > self.best.get("score", -math.inf):
-            self._save()
             self.best = {"format": 1, "step": self.step, "score": score, "metrics": self.validation}
-            write_json(self.folder / "best.json", self.best)
+            best = self.best
+            self._save(then=lambda: self._record(best))
 
-    def _save(self) -> None:
-        if distributed.is_main():
-            newest = checkpoint.latest(self.folder)
-            if newest is None or checkpoint_step(newest) != self.step:
-                checkpoint.save(self.folder, self.step, self.learner, self.optimizer, self.config)
-            checkpoint.prune(self.folder, self.plan.keep_last, self.best.get("step"))
+    def _save(self, then: Callable[[], None] | None = None) -> None:
+        self.saver.start(self.step, self.learner, self.optimizer, self.averages, self.config, then)
 
-    def _no_sync(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        if isinstance(self.model, DistributedDataParallel) and not last:
-            return cast(contextlib.AbstractContextManager[None], self.model.no_sync())
-        return contextlib.nullcontext()
+    def _record(self, best: dict[str, Any]) -> None:
+        """Name the best checkpoint, which is there now; the one before need not stay."""
+        write_json(self.folder / "best.json", best)
+        self.best_there = best["step"]
+
+    def _keep(self, folder: Path) -> None:
+        """Remove the checkpoints that need not stay; called by the saver after each."""
+        checkpoint.prune(folder, self.plan.keep_last, self.plan.keep_every, self.best_there)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[nn.Module | None]:
+        """The model as it is looked at, on the first process: whole, averaged, in evaluation mode."""
+        if parallel.is_sharded(self.plan.machine):
+            own = dict(self.learner.named_parameters()) | dict(self.learner.named_buffers())
+            parallel.gather_into(self.plain, own | (self.averages or {}))
+        with contextlib.ExitStack() as stack:
+            shown = self.plain or self.learner
+            if self.plain is not None:
+                stack.callback(self.plain.cpu)
+                self.plain.to(self.device)
+            elif self.average is not None and not parallel.is_sharded(self.plan.machine):
+                stack.enter_context(self.average.swapped_in())
+            if distributed.is_main():
+                stack.enter_context(_evaluating(shown))
+            yield shown if distributed.is_main() else None
 
     def _autocast(self) -> torch.autocast:
-        wanted = self.plan.machine.precision
-        on = wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
+        on = parallel.low_precision(self.plan.machine, self.device)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
 
 
@@ -391,17 +435,16 @@ def micro_batch_of(batch: int, machine: MachineConfig) -> int:
     return machine.micro_batch
 
 
-def seed_all(seed: int, step: int, micro: int) -> torch.Generator:
-    """Seed torch's global generators, and make a CPU generator of its own, for one forward pass.
+def seed_torch(seed: int, step: int, micro: int) -> None:
+    """Seed torch's global generators for one forward pass.
 
     Args:
         seed: The run's.
         step: Updates done.
         micro: Number of the micro-batch within the global batch.
     """
-    for_torch, for_rng = np.random.SeedSequence([seed, step, micro]).generate_state(2, np.uint64)
-    torch.manual_seed(int(for_torch >> np.uint64(1)))
-    return torch.Generator().manual_seed(int(for_rng >> np.uint64(1)))
+    words = np.random.SeedSequence([seed, step, micro]).generate_state(1, np.uint64)
+    torch.manual_seed(int(words[0] >> np.uint64(1)))
 
 
 @contextlib.contextmanager

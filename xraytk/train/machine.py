@@ -13,12 +13,17 @@ class MachineConfig:
     """What the run may use of the machine; no part of a run's identity.
 
     Args:
-        gpus: Processes, one a GPU; on ``cpu`` that many gloo processes.
+        gpus: Processes, one a GPU; on ``cpu`` that many gloo processes. Under torchrun, and under
+            Slurm's ``srun`` with several tasks, their processes are taken and this is not read.
         device: "auto" takes CUDA when there is one.
         workers: Threads of each process that read and decode ahead; 0 does it in between steps.
         precision: "auto" is bf16 autocast on CUDA and fp32 on CPU.
-        compile: Compile the model with torch.compile.
+        compile: Compile the transformer blocks with torch.compile.
         micro_batch: Images of one forward pass; 0 chooses.
+        sharding: "ddp" keeps a copy of everything on each process; "fsdp" spreads weights,
+            gradients and optimizer over them (FSDP2), for models that one GPU cannot hold.
+        checkpointing: Forget the activations inside each transformer block and make them again
+            in the backward pass: less memory, about a third more time.
     """
 
     gpus: int = 1
@@ -27,6 +32,8 @@ class MachineConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     micro_batch: int = 0
+    sharding: Literal["ddp", "fsdp"] = "ddp"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges.

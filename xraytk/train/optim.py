@@ -26,6 +26,8 @@ class OptimConfig:
         clip: Largest global gradient norm; 0 does not clip.
         layer_decay: Factor on the learning rate per block, from the encoder's last block down.
         encoder_lr_scale: Factor on the learning rate of the whole encoder.
+        ema: Decay of the moving average of the weights, in [0, 1); 0 keeps none. Where there is
+            one, validation, figures and all that loads the run use it; training does not.
 
     Source:
         methods of MAE (He et al. 2022), appendix A: betas, decay, warm-up, cosine; clipping ours.
@@ -40,6 +42,7 @@ class OptimConfig:
     clip: float = 1.0
     layer_decay: float = 1.0
     encoder_lr_scale: float = 1.0
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -57,8 +60,10 @@ class OptimConfig:
             "clip": self.clip >= 0,
             "layer_decay": 0 < self.layer_decay <= 1,
             "encoder_lr_scale": self.encoder_lr_scale > 0,
+            "ema": 0 <= self.ema < 1,
         }
         wanted = {"lr": "more than 0", "min_lr": f"0 to optim.lr ({self.lr})", "layer_decay": "in (0, 1]"}
+        wanted["ema"] = "in [0, 1)"
         for name, fine in ranges.items():
             if not fine:
                 limit = wanted.get(name, "in [0, 1)" if "beta" in name or "share" in name else "at least 0")
