@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xraytk.chance import Chance
 from xraytk.data import augment, contour, pictures
 from xraytk.data.phantoms.phantom import make_phantom
-from xraytk.objectives.masking import Policy, draw, share_map
+from xraytk.objectives.masking import Policy, draw, share_map, visible_count
 from xraytk.tasks import lungs
 
 GRID, SIDE = 20, 640
@@ -51,7 +51,8 @@ def main() -> None:
     for policy in get_args(Policy):
         has_contour = torch.tensor([bool(p) for p in found])
         where = share_map(policy, torch.from_numpy(np.stack(shares)), has_contour, (GRID, GRID))
-        visible[policy] = draw(where, torch.from_numpy(valid), 0.95, 0.85, Chance(0)).numpy()
+        count = visible_count(policy, (GRID, GRID), 0.95, 0.85)
+        visible[policy] = draw(where, torch.from_numpy(valid), 0.95, 0.85, Chance(0), count).numpy()
     for i, (grey, _) in enumerate(placed):
         boxed = contour.letterbox_polygons(found[i], *images[i].shape, SIDE)
         tiles.append(pictures.draw_polygons(grey, boxed))

@@ -224,7 +224,7 @@ def test_images_with_other_lungs_hide_other_places() -> None:
     assert not torch.equal(where[0], where[1])
     hidden = torch.ones(2, 400, dtype=torch.bool)
     for i in range(40):
-        ids = draw(where, torch.ones(2, 400, dtype=torch.bool), 0.95, 0.0, Chance(i))
+        ids = draw(where, torch.ones(2, 400, dtype=torch.bool), 0.95, 0.0, Chance(i), 250)
         hidden &= torch.ones(2, 400, dtype=torch.bool).scatter(1, ids, False)
     assert bool((hidden <= (where >= 0.5)).all())  # what was hidden in every draw lies inside its own lungs
     assert hidden[0].any()

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
+from xraytk.chance import Chance
 from xraytk.data.augment import AugmentConfig
 from xraytk.data.warp import Moves, canvas_px, warp
 from xraytk.models.vit import Vit, VitConfig, normalise

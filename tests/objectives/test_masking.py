@@ -15,6 +15,8 @@ from xraytk.objectives.masking import (
     paper_rectangle,
     released_rectangle,
     share_map,
+    visible_count,
+    wanted_count,
 )
 
 RELEASED = {  # grid: patches inside, outside, kept inside, kept outside
@@ -42,7 +44,8 @@ def test_the_released_rectangle_keeps_the_counts_of_the_release(grid: int) -> No
     n_in, n_out, keep_in, keep_out = RELEASED[grid]
     share = released_rectangle(grid, grid).expand(2, -1)
     assert (int(share[0].sum()), int((share[0] == 0).sum())) == (n_in, n_out)
-    ids = draw(share, everywhere((2, grid * grid)), 0.95, 0.85, Chance(0))
+    ids = draw(share, everywhere((2, grid * grid)), 0.95, 0.85, Chance(0), keep_in + keep_out)
+    assert visible_count("rect-released", (grid, grid), 0.95, 0.85) == keep_in + keep_out
     assert ids.shape == (2, keep_in + keep_out)
     assert share.gather(1, ids).sum(1).tolist() == [keep_in, keep_in]
 
@@ -71,23 +74,24 @@ def test_every_policy_is_a_share_map() -> None:
 
 
 def test_random_masking_hides_the_outer_ratio() -> None:
-    ids = draw(torch.zeros(1, 400), everywhere((1, 400)), 0.95, 0.85, Chance(0))
+    count = visible_count("random", (20, 20), 0.95, 0.85)
+    ids = draw(torch.zeros(1, 400), everywhere((1, 400)), 0.95, 0.85, Chance(0), count)
     assert ids.shape == (1, 60)
 
 
 def test_two_images_of_a_batch_are_drawn_apart_and_a_seed_repeats() -> None:
     share = released_rectangle(20, 20).expand(2, -1)
-    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(3))
+    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(3), 46)
     assert not torch.equal(ids[0], ids[1])
-    assert torch.equal(ids, draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(3)))
+    assert torch.equal(ids, draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(3), 46))
 
 
 def test_every_patch_of_a_region_is_as_likely() -> None:
     share = released_rectangle(8, 8)
-    chance = Chance(0)
+    chance, count = Chance(0), wanted_count(share, 0.8, 0.5)
     counts = torch.zeros(64)
     for _ in range(60):
-        ids = draw(share.expand(50, -1), everywhere((50, 64)), 0.8, 0.5, chance)
+        ids = draw(share.expand(50, -1), everywhere((50, 64)), 0.8, 0.5, chance, count)
         counts += torch.bincount(ids.flatten(), minlength=64)
     rates = counts / 3000
     inside, outside = rates[share > 0], rates[share == 0]
@@ -111,7 +115,9 @@ def batches(make: st.DrawFn) -> tuple[Tensor, Tensor, float, float, int]:
 @settings(deadline=None, max_examples=200)
 def test_the_law_of_context_aware_masking(case: tuple[Tensor, Tensor, float, float, int]) -> None:
     share, valid, inside, outside, seed = case
-    ids = draw(share, valid, inside, outside, Chance(seed))
+    count = wanted_count(share[0], inside, outside)
+    ids = draw(share, valid, inside, outside, Chance(seed), count)
+    assert ids.shape[1] == max(1, min(count, int(valid.sum(1).min()) - 1))
     hidden = hidden_patches(ids, valid)
     assert ids.shape[0] == share.shape[0]
     assert ids.shape[1] >= 1  # equal K, by the shape
@@ -132,11 +138,17 @@ def test_images_with_larger_lungs_show_more_of_them() -> None:
     share = torch.zeros(2, 400)
     share[0, :60] = 1
     share[1, :200] = 1
-    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(0))
-    assert share.gather(1, ids).sum(1).tolist() == [
-        2,
-        10,
-    ]  # K = (54 + 40) / 2 = 47; floor(3 * 47 / 54); its own 10
+    ids = draw(share, everywhere((2, 400)), 0.95, 0.85, Chance(0), 47)
+    shown = share.gather(1, ids).sum(1).tolist()
+    assert shown == [2, 10]  # they want 3 + 51 and 10 + 30: floor(3 * 47 / 54), and its own 10
+
+
+def test_what_an_image_shows_does_not_depend_on_the_others_of_its_batch() -> None:
+    share = torch.rand(6, 64, generator=generator(1))
+    together = draw(share, everywhere((6, 64)), 0.9, 0.6, Chance(5, 2), 20)
+    apart = [draw(share[i : i + 2], everywhere((2, 64)), 0.9, 0.6, Chance(5, 2, i), 20) for i in (0, 2, 4)]
+    assert torch.equal(together, torch.cat(apart))
+    assert visible_count("contour", (20, 20), 0.95, 0.85) == visible_count("atlas", (20, 20), 0.95, 0.85)
 
 
 @pytest.mark.parametrize("grid", [4, 14, 20, 40])

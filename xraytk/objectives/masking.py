@@ -130,26 +130,60 @@ _SAME_FOR_ALL = {
 }
 
 
-def draw(lung_share: Tensor, valid: Tensor, inside: float, outside: float, chance: Chance) -> Tensor:
+def visible_count(policy: Policy, grid: tuple[int, int], inside: float, outside: float) -> int:
+    """K, how many patches of every image stay visible: one number for a whole run.
+
+    What an image without padding wants whose chest lies where the policy says: floor(n (1 - inside))
+    of its n patches inside and floor(m (1 - outside)) of the m outside. Under "contour" the lungs
+    of the atlas stand for those of all images.
+
+    Args:
+        policy: As for `share_map`.
+        grid: Rows and columns of patches.
+        inside: Ratio hidden inside, in [0, 1).
+        outside: Ratio hidden outside, in [0, 1), at most ``inside``.
+
+    Source:
+        One K for all images, so that what an image shows depends on no other image: ours.
+    """
+    if policy == "contour":
+        policy = "atlas"
+    typical = share_map(policy, torch.zeros(1, grid[0] * grid[1]), torch.zeros(1, dtype=torch.bool), grid)[0]
+    return wanted_count(typical, inside, outside)
+
+
+def wanted_count(share: Tensor, inside: float, outside: float) -> int:
+    """How many patches an image without padding wants to show; at least 1.
+
+    Args:
+        share: (N,) float in [0, 1], from `share_map`.
+        inside: Ratio hidden inside.
+        outside: Ratio hidden outside.
+    """
+    within = int((share >= INSIDE_FROM).sum())
+    return max(1, _floor(within * (1 - inside)) + _floor((len(share) - within) * (1 - outside)))
+
+
+def draw(
+    lung_share: Tensor, valid: Tensor, inside: float, outside: float, chance: Chance, count: int
+) -> Tensor:
     """Choose the patches that stay visible: few inside the chest, more outside, padding never.
 
     An image with n patches inside and m outside wants to show floor(n (1 - inside)) of the one
-    and floor(m (1 - outside)) of the other. Images differ in n and m, but a batch needs one
-    count K: the floor of the mean over its images of what they want, at least 1, and at least
-    one patch of each image stays hidden. An image that wants more than K shows less of its
-    inside in proportion; the rest of K comes from outside. No image shows a greater part of its
-    inside than of its outside. For one rectangle on all images this gives the counts of the
-    paper's release.
-
-    The order in which an image's patches are shown is its own, however a batch is cut; K is that
-    of the micro-batch, which matters where images differ in what they want.
+    and floor(m (1 - outside)) of the other, but all images show the same number K. An image that
+    wants more than K shows less of its inside in proportion; the rest of K comes from outside. No
+    image shows a greater part of its inside than of its outside. For one rectangle on all images
+    this gives the counts of the paper's release. What an image shows is its own, however a batch
+    is cut.
 
     Args:
         lung_share: (B, N) float in [0, 1], from `share_map`.
-        valid: (B, N) bool, False where a patch is padding; at least one patch of each image is not.
+        valid: (B, N) bool, False where a patch is padding; at least two patches of each image are not.
         inside: Ratio hidden inside, in [0, 1).
         outside: Ratio hidden outside, in [0, 1), at most ``inside``.
         chance: Of the batch.
+        count: K, from `visible_count`; less in a batch with an image of so few patches that none
+            would be hidden.
 
     Returns:
         (B, K) int64 patch numbers, rising.
@@ -159,33 +193,38 @@ def draw(lung_share: Tensor, valid: Tensor, inside: float, outside: float, chanc
     """
     lung_share, valid = lung_share.cpu(), valid.cpu()
     within = valid & (lung_share >= INSIDE_FROM)  # (B, N)
-    without = valid & ~within
-    keep_in, count = visible_counts(within.sum(1), without.sum(1), inside, outside)
-    noise = chance.rand(*within.shape)
-    keep = within & (_rank(noise, within) < keep_in[:, None])
-    keep |= without & (_rank(noise, without) < (count - keep_in)[:, None])
-    return keep.nonzero()[:, 1].view(-1, count)
+    inner, every = within.sum(1), valid.sum(1)
+    count = max(1, min(count, int(every.min()) - 1))
+    keep_in = visible_inside(inner, every - inner, inside, outside, count)
+    # Inside, outside, padding: sorted by region, by chance within each.
+    region = torch.where(valid, (~within).float(), 2.0)
+    order = torch.argsort(chance.rand(*within.shape) + region, dim=1, stable=True)
+    place = torch.arange(order.shape[1])
+    first = place < keep_in[:, None]
+    second = (place >= inner[:, None]) & (place < (inner + count - keep_in)[:, None])
+    ids: Tensor = order[first | second].view(-1, count).sort(1).values
+    return ids
 
 
-def visible_counts(within: Tensor, without: Tensor, inside: float, outside: float) -> tuple[Tensor, int]:
-    """How many patches of each image stay visible; see `draw`.
+def visible_inside(within: Tensor, without: Tensor, inside: float, outside: float, count: int) -> Tensor:
+    """How many of an image's K visible patches lie inside; see `draw`.
 
     Args:
         within: (B,) int64, patches inside.
         without: (B,) int64, patches outside; neither counts padding.
         inside: Ratio hidden inside.
         outside: Ratio hidden outside.
+        count: K, less than the patches of any image.
 
     Returns:
-        (B,) int64 visible inside, and K, visible in all.
+        (B,) int64.
     """
     want_in = (within.double() * (1 - inside) + ROUNDING).floor()
     want = want_in + (without.double() * (1 - outside) + ROUNDING).floor()
-    count = max(1, min(int(want.mean() + ROUNDING), int((within + without).min()) - 1))
     scaled = want_in * (count / want.clamp_min(1)).clamp_max(1.0)
     even = count * within.double() / (within + without)  # the same part of inside and outside
     keep_in = (torch.minimum(scaled, even) + ROUNDING).floor().long()
-    return torch.maximum(keep_in, count - without), count
+    return torch.maximum(keep_in, count - without)
 
 
 def hidden_patches(keep_ids: Tensor, valid: Tensor) -> Tensor:
@@ -201,9 +240,8 @@ def hidden_patches(keep_ids: Tensor, valid: Tensor) -> Tensor:
     return valid.cpu().scatter(1, keep_ids.cpu(), False)
 
 
-def _rank(noise: Tensor, region: Tensor) -> Tensor:
-    """Place of each patch among those of its region by noise; others come after all of them."""
-    return noise.masked_fill(~region, 2.0).argsort(1).argsort(1)
+def _floor(number: float) -> int:
+    return int(number + ROUNDING)
 
 
 def _covered(count: int, share: float) -> Tensor:
