@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from xraytk.chance import Chance
 from xraytk.config import build, read_preset
 from xraytk.models.flops import MaeShape, train_flops
 from xraytk.models.vit import VitConfig
@@ -71,7 +72,7 @@ def ours(vit: VitConfig, batch: int, device: torch.device, compiled: bool = Fals
     def model() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = learner(given, torch.Generator().manual_seed(next(chance))).total
+            loss = learner(given, Chance(next(chance))).total
         loss.backward()
 
     def step() -> None:
