@@ -102,7 +102,8 @@ class LungModel:
 def load_model(path: Path) -> LungModel:
     """Read a model that `benchmarks/contour_train.py` wrote."""
     tensors = load_file(path)
-    net = LungNet()
+    with torch.random.fork_rng(devices=[]):  # loading weights is no chance of the caller's
+        net = LungNet()
     kept = {n[4:]: v.float() for n, v in tensors.items() if n.startswith("net.")}
     counters = {n: v for n, v in net.state_dict().items() if n.endswith("num_batches_tracked")}
     net.load_state_dict(kept | counters)
