@@ -28,7 +28,7 @@ CODE = re.findall(r"```python\n(.*?)```", README, re.S)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
-    archive = synthetic.write_archive(folder / "dicoms", patients=12, seed=3, size_px=160, workers=1)
+    archive = synthetic.write_archive(folder / "dicoms", patients=16, seed=3, size_px=160, workers=1)
     shutil.copy(archive.reports, folder / "reports.csv")
     shutil.copy(archive.labels, folder / "labels.csv")
     shutil.copy(min(p for p in archive.folder.rglob("*") if p.is_file()), folder / "image.dcm")
@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "about.csv").write_text("file,patient,view\n1.png,a,PA\n2.png,b,AP\n")
     key = folder / "home" / "xraytk" / "key"  # a fixed one: splits of few patients differ by chance
     key.parent.mkdir(parents=True)
-    key.write_text("07" * 32)
+    key.write_text("2b" * 32)  # all three splits
     key.chmod(0o600)
     return folder
 

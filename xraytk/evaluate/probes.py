@@ -377,6 +377,8 @@ def against(
 
 def _said(name: str, mean: Scores, apart: Scores, theirs: Sequence[LabelSet]) -> str:
     """The comparison in a line."""
+    if mean["macro"]["auroc"].reason:
+        return f"no mean AUROC of {name}: {mean['macro']['auroc'].reason}"
     each = [label_panel(s.scores, s.truth, s.labels, None, metrics=("auroc",)) for s in theirs]
     values = [
         float(panel.score(np.ones((1, len(s.ids))))[0, -1]) for panel, s in zip(each, theirs, strict=True)

@@ -22,7 +22,7 @@ PROBES = ("linear-probe", "knn")
 BASELINES = ("random", "pixels")
 CHUNK = 1024
 """Rows whose similarities are in memory at a time."""
-MOST_ITERATIONS = 2000
+MOST_ITERATIONS = 500
 Floats = NDArray[np.float64]
 Single = NDArray[np.float32]
 
