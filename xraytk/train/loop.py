@@ -27,9 +27,10 @@ from xraytk.files import checkpoint_step, read_json, write_json
 from xraytk.progress import Progress, Silent
 from xraytk.records import Batch, Loss
 from xraytk.train import checkpoint
-from xraytk.train.journal import Journal
+from xraytk.train.journal import Journal, progress_facts
 from xraytk.train.launch import MachineConfig, device_of, handling_signals
 from xraytk.train.optim import OptimConfig, lr_at, make_optimizer, set_lr
+from xraytk.train.watch import Watch
 
 SCORE = "score"
 """The key of `validate`'s answer by which the best checkpoint is kept; higher is better."""
@@ -99,7 +100,7 @@ class FitResult:
 
 
 Batches = Callable[[int], Iterator[Batch]]
-Figures = Callable[[nn.Module, int, Path], None]
+Figures = Callable[[nn.Module, int, Path], dict[str, Path]]
 Validate = Callable[[nn.Module], dict[str, float]]
 
 
@@ -115,6 +116,7 @@ def fit(
     resume_from: Path | None = None,
     figures: Figures | None = None,
     validate: Validate | None = None,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train.
 
@@ -128,15 +130,17 @@ def fit(
         name: What the progress calls it.
         progress: Where to report to.
         resume_from: Checkpoint to go on from.
-        figures: Called with (learner, step, folder/figures) on the first process.
+        figures: Called with (learner, step, folder/figures) on the first process; returns the
+            pictures it drew, by name.
         validate: Called on the first process; see `SCORE`.
+        watch: Is told of every line of the log and of every picture.
 
     Raises:
         XraytkError: If the loss or the gradient is not finite on any process.
         InterruptedRunError: After SIGTERM or SIGINT, when the state is saved.
         MachineError: If the device's memory does not suffice.
     """
-    job = _Job(learner, plan, folder, config, figures, validate)
+    job = _Job(learner, plan, folder, config, figures, validate, watch)
     job.begin(resume_from)
     devices = [job.device] if job.device.type == "cuda" else []
     with (
@@ -180,6 +184,7 @@ class _Job:
         config: dict[str, Any],
         figures: Figures | None,
         validate: Validate | None,
+        watch: Watch | None,
     ) -> None:
         self.learner, self.plan, self.folder, self.config = learner, plan, folder, config
         self.figures, self.validate = figures, validate
@@ -190,7 +195,14 @@ class _Job:
         self.asked_to_stop = self.stop = False
         self.best: dict[str, Any] = {}
         self.validation: dict[str, float] = {}
-        self.journal = Journal(folder / "log.jsonl", plan.batch, self.device)
+        self.journal = Journal(
+            folder / "log.jsonl",
+            plan.batch,
+            self.device,
+            steps=plan.steps,
+            dtype=torch.bfloat16 if self._half() else torch.float32,
+            watch=watch,
+        )
 
     def begin(self, resume_from: Path | None) -> None:
         """Move to the device, load, cut the log, wrap for several processes."""
@@ -284,10 +296,7 @@ class _Job:
         """Add this step to the journal, and write a line when it is time."""
         self.journal.add(loss, parts, norm)
         if self.stop or self._due(self.plan.log_every):
-            line = self.journal.write(self.step, lr)
-            facts = {"loss": line["loss"], "lr": line["lr"]}
-            wait = f"{100 * line['data_wait']:.1f}%"
-            task.update(self.step, **facts, img_per_s=line["img_per_s"], data_wait=wait)
+            task.update(self.step, **progress_facts(self.journal.write(self.step, lr)))
 
     def look(self) -> None:
         """Validate and draw when it is time, on the first process; the others wait."""
@@ -300,7 +309,8 @@ class _Job:
             distributed.raise_first(error)
         if self.figures is not None and self._due(self.plan.figure_every) and distributed.is_main():
             with _evaluating(self.learner):
-                self.figures(self.learner, self.step, self.folder / "figures")
+                drawn = self.figures(self.learner, self.step, self.folder / "figures")
+            self.journal.watch.pictures(self.step, drawn)
 
     def save_if_due(self) -> None:
         """Save when it is time, at the end, or when asked to stop."""
@@ -353,9 +363,11 @@ class _Job:
         return contextlib.nullcontext()
 
     def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half())
+
+    def _half(self) -> bool:
         wanted = self.plan.machine.precision
-        on = wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
+        return wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
 
 
 def micro_batch_of(batch: int, machine: MachineConfig) -> int:

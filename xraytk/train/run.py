@@ -15,7 +15,18 @@ from xraytk.files import atomic_write, checkpoint_step, remove_leftovers
 from xraytk.train.checkpoint import latest, read_state, refuse_newer
 
 NO_IDENTITY = frozenset(
-    {"machine", "work", "out", "name", "resume", "save_every", "keep_last", "log_every", "figure_every"}
+    {
+        "machine",
+        "work",
+        "out",
+        "name",
+        "resume",
+        "save_every",
+        "keep_last",
+        "log_every",
+        "figure_every",
+        "loggers",
+    }
     | {"shards", "select", "init"}  # paths; `INPUTS` holds what they lead to
     | {"cache", "data.skip_bad"}  # a run that met a broken sample may go on with it
 )
