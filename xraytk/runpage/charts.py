@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytk.data.page import Html, joined, tag
-from xraytk.train.curves import Series, is_wide
+from xraytk.train.curves import Series, is_wide, smoothed
 
 BINS = 160
 """Points of a line at most; more are put together: their mean is drawn, their range behind it."""
-FEW = 12
-"""Up to so many points are drawn as dots too."""
+FEW, MANY = 12, 40
+"""Up to so many points are drawn as dots too; from so many on noisy ones are pale under their mean."""
 _COLOURS = ("var(--one)", "var(--two)", "var(--fine)", "var(--four)", "var(--three)", "var(--alarm)")
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 420, 210, 52, 8, 8, 32
 
@@ -49,14 +49,15 @@ class _Frame:
         return [float(y) for y in _HEIGHT - _BOTTOM - up]
 
 
-def chart(title: str, series: Series, marks: Sequence[int] = (), *, log: bool = True) -> Html:
+def chart(title: str, series: Series, marks: Sequence[int] = (), *, noisy: bool = False) -> Html:
     """Draw lines over the steps.
 
     Args:
         title: What it shows, in words.
         series: Name to steps and values; names are shown when there are several.
         marks: Steps at which a vertical line stands.
-        log: Whether the axis may be logarithmic, which it is for positive values of wide range.
+        noisy: Whether a moving mean is drawn over the values, and their axis may be logarithmic,
+            which it is for positive values of wide range.
 
     Returns:
         The chart with its legend; nothing when there is no value.
@@ -65,7 +66,7 @@ def chart(title: str, series: Series, marks: Sequence[int] = (), *, log: bool = 
     if not every:
         return Html("")
     lows, highs = [bins[1] for bins in every.values()], [bins[3] for bins in every.values()]
-    wide = log and is_wide([*lows, *highs])
+    wide = noisy and is_wide([*lows, *highs])
     low, high = min(float(v.min()) for v in lows), max(float(v.max()) for v in highs)
     ticks = log_ticks(low, high) if wide else even_ticks(low, high)
     frame = _Frame(
@@ -79,7 +80,7 @@ def chart(title: str, series: Series, marks: Sequence[int] = (), *, log: bool = 
     places, low_y = frame.x(np.array(marks, np.float64)), _HEIGHT - _BOTTOM
     parts += [_line(x, _TOP, x, low_y, "var(--alarm)", stroke_dasharray="4 3") for x in places]
     for i, (name, bins) in enumerate(every.items()):
-        parts += _drawn(frame, name or title, bins, _COLOURS[i % len(_COLOURS)])
+        parts += _drawn(frame, name or title, bins, _COLOURS[i % len(_COLOURS)], noisy)
     box = f"0 0 {_WIDTH} {_HEIGHT}"
     svg = tag("svg", *parts, class_="lines", viewBox=box, role="img", aria_label=title)
     return joined([_legend(list(every)), svg]) if len(every) > 1 else svg
@@ -99,13 +100,17 @@ def _axes(frame: _Frame, ticks: Sequence[float]) -> list[Html]:
     return [*parts, tag("text", "step", x=middle, y=_HEIGHT - 4, text_anchor="middle")]
 
 
-def _drawn(frame: _Frame, name: str, bins: Bins, colour: str) -> list[Html]:
+def _drawn(frame: _Frame, name: str, bins: Bins, colour: str, noisy: bool) -> list[Html]:
     """A line, the range of what was put together behind it, and dots where there are few."""
     steps, least, mean, most = bins
     x, parts = frame.x(steps), []
     if (most > least).any():
         around = [*zip(x, frame.y(least), strict=True), *reversed([*zip(x, frame.y(most), strict=True)])]
         parts.append(tag("polygon", points=_points(around), fill=colour, fill_opacity="0.18"))
+    if noisy and len(mean) >= MANY:
+        pale = _points([*zip(x, frame.y(mean), strict=True)])
+        parts.append(tag("polyline", points=pale, fill="none", stroke=colour, stroke_opacity="0.35"))
+        mean = smoothed(mean)
     line = [*zip(x, frame.y(mean), strict=True)]
     said = tag("title", f"{name}: {mean[-1]:.4g} at step {steps[-1]:,.0f}")
     points = _points(line)

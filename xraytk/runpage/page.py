@@ -22,7 +22,7 @@ from xraytk.runpage.charts import chart
 from xraytk.runpage.record import Record, read_record
 from xraytk.runpage.style import STYLE
 from xraytk.runpage.tables import STATES, commands_of, config_of, facts_of, sessions_of
-from xraytk.train.curves import names_in, series_of
+from xraytk.train.curves import Series, names_in, parts_of, series_of
 
 PAGE = "index.html"
 
@@ -108,33 +108,26 @@ def _curves(run: Record) -> Html:
     lines = run.lines
     marks = [session.first for session in run.sessions[1:]]
     losses = {"training": series_of(lines, "loss"), "validation": series_of(lines, "validation", "loss")}
-    parts = {name: series_of(lines, "parts", name) for name in names_in(lines, "parts")}
     steps, wait = series_of(lines, "data_wait")
     use_steps, use = series_of(lines, "mfu")
     memory = {
         "used": series_of(lines, "memory_gib"),
         "reserved": series_of(lines, "reserved_gib"),
     }
-    blocks = [
-        ("Loss", chart("loss over steps", losses, marks)),
-        ("Parts of the loss", chart("parts of the loss over steps", parts, marks)),
-        ("Learning rate", chart("learning rate", {"": series_of(lines, "lr")}, marks, log=False)),
-        ("Norm of the gradient", chart("norm of the gradient", {"": series_of(lines, "grad_norm")}, marks)),
-        (
-            "Images per second",
-            chart("images per second", {"": series_of(lines, "img_per_s")}, marks, log=False),
-        ),
-        (
-            "Waiting for data, and use of the matmul peak (%)",
-            chart(
-                "shares in percent",
-                {"waiting for data": (steps, 100 * wait), "model FLOPs utilisation": (use_steps, 100 * use)},
-                marks,
-                log=False,
-            ),
-        ),
-        ("Memory of a process (GiB)", chart("memory", memory, marks, log=False)),
-    ]
+    shares = {"waiting for data": (steps, 100 * wait), "MFU": (use_steps, 100 * use)}
+    noisy: dict[str, Series] = {
+        "Loss": losses,
+        "Parts of the loss": parts_of(lines),
+        "Norm of the gradient": {"": series_of(lines, "grad_norm")},
+    }
+    calm: dict[str, Series] = {
+        "Learning rate": {"": series_of(lines, "lr")},
+        "Images per second": {"": series_of(lines, "img_per_s")},
+        "Time waiting for data, use of the peak (%)": shares,
+        "Memory of a process (GiB)": memory,
+    }
+    blocks = [(title, chart(title, series, marks, noisy=True)) for title, series in noisy.items()]
+    blocks += [(title, chart(title, series, marks)) for title, series in calm.items()]
     shown = [tag("div", tag("h3", title), found, class_="block") for title, found in blocks if found]
     many = len(run.sessions) > 1
     said = tag("p", "Dashed: the run was gone on with from there.", class_="soft") if many else Html("")
@@ -176,7 +169,7 @@ def _validated(run: Record) -> Html:
     marks = [session.first for session in run.sessions[1:]]
     blocks = []
     for name in names:
-        drawn = chart(name, {"": series_of(run.lines, "validation", name)}, marks, log=False)
+        drawn = chart(name, {"": series_of(run.lines, "validation", name)}, marks)
         if drawn:
             blocks.append(tag("div", tag("h3", name.replace("_", " ")), drawn, class_="block"))
     checked = [line for line in run.lines if "validation" in line]

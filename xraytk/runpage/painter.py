@@ -44,7 +44,7 @@ class Painter:
         self._began, self._spent = time.monotonic(), 0.0
 
     def __call__(self, learner: nn.Module, step: int, figures: Path) -> dict[str, Path]:
-        """Draw what there is to draw after ``step`` updates; returns pictures by name.
+        """Draw what there is to draw after ``step`` updates; returns what was painted, by name.
 
         Curves and page are left out while they would take more than `PAGE_SHARE` of the time; at
         the end they are always written.
@@ -54,7 +54,7 @@ class Painter:
             drawn |= self._paint(learner, self.samples, step, figures)
         began = time.monotonic()
         if step == self.steps or self._spent <= PAGE_SHARE * (began - self._began):
-            drawn["curves"] = draw_curves(self.folder)
+            draw_curves(self.folder)
             write_page(self.folder)
             self._spent += time.monotonic() - began
         return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,9 @@ def _sessions(events: list[dict[str, Any]], lines: list[dict[str, Any]], held: b
             continue
         after = events[i + 1] if i + 1 < len(events) else None
         first, began = int(event["step"]), float(event["time"])
-        until = float(after["time"]) if after else float("inf")
-        own = [line for line in lines if began - 60 <= line.get("time", 0) <= until and line["step"] > first]
-        last, ended = (int(own[-1]["step"]), float(own[-1]["time"])) if own else (first, began)
+        again = int(after["step"]) if after is not None and after["event"] == "begin" else math.inf
+        own = [line for line in lines if first < line["step"] <= again]  # later ones were done again
+        last, ended = (int(own[-1]["step"]), float(own[-1].get("time", began))) if own else (first, began)
         state = "running" if after is None and held else "killed"
         if after is not None and after["event"] == "end":
             last, ended, state = int(after["step"]), float(after["time"]), str(after["state"])

@@ -18,8 +18,7 @@ from xraytk.records import Batch
 TILE_PX, GAP_PX, LINE_PX = 304, 6, 34
 INSIDE_BGR, OUTSIDE_BGR = (40, 130, 245), (215, 140, 60)
 """Tints of hidden patches: where the policy holds the chest to be, and elsewhere."""
-_GROUND, _INK, _SOFT = 22, (235, 235, 235), (165, 170, 178)
-_GREY = 128
+_GROUND, _INK = 22, (235, 235, 235)
 Picture = NDArray[np.uint8]
 
 
@@ -51,10 +50,10 @@ def reconstruction_sheet(samples: Batch, made: Reconstruction, *, norm_pix: bool
 
 
 def painted_alone(made: Reconstruction, i: int) -> Picture:
-    """The hidden patches of image ``i`` as predicted, all else grey."""
+    """The hidden patches of image ``i`` as predicted, all else dark."""
     painted = made.painted[i].numpy()
     where = spread(made.hidden[i].numpy(), painted.shape)
-    return np.where(where, painted, np.uint8(_GREY)).astype(np.uint8)
+    return np.where(where, painted, np.uint8(_GROUND)).astype(np.uint8)
 
 
 def policy_picture(made: Reconstruction, i: int, lung: NDArray[np.bool_]) -> Picture:

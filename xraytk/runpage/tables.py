@@ -149,7 +149,7 @@ def _gflop(value: float | None) -> str | None:
 
 def _pairs(pairs: Iterable[tuple[str, Any]]) -> Html:
     rows = (
-        tag("tr", tag("th", key, scope="row"), tag("td", value))
+        tag("tr", tag("th", key, scope="row"), tag("td", _plain(value)))
         for key, value in pairs
         if value not in (None, "")
     )

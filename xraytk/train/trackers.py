@@ -12,6 +12,7 @@ import io
 import json
 import os
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ PROJECT = "xraytk"
 
 _PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}
 _NO_VALUES = ("step", "time", "eta_s", "warm_up")
-_TENSORBOARD_BYTES = 250_000
+_TENSORBOARD_PX = 1100
 
 
 class Tracker(Protocol):
@@ -148,7 +149,7 @@ class TensorBoard:
         self._write(step=step, summary=self._summary(value=found))
 
     def pictures(self, step: int, paths: Mapping[str, Path]) -> None:
-        """Write pictures; large ones as JPEG, since TensorBoard's check sum is slow."""
+        """Write pictures, made smaller: TensorBoard's check sum is slow."""
         found = []
         for name, path in paths.items():
             data, (width, height) = _small(path)
@@ -166,16 +167,15 @@ class TensorBoard:
 
 
 def _small(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """A picture's bytes, coded anew when they are many, and its width and height."""
+    """A picture as JPEG of at most `_TENSORBOARD_PX` across, and its width and height."""
     from PIL import Image
 
-    data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
-        if len(data) > _TENSORBOARD_BYTES:
-            stream = io.BytesIO()
-            image.convert("RGB").save(stream, "JPEG", quality=80)
-            data = stream.getvalue()
-        return data, image.size
+    stream = io.BytesIO()
+    with Image.open(path) as whole:
+        image = whole.convert("RGB")
+        image.thumbnail((_TENSORBOARD_PX, 4 * _TENSORBOARD_PX), reducing_gap=2.0)
+        image.save(stream, "JPEG", quality=75)
+        return stream.getvalue(), image.size
 
 
 class Wandb:
@@ -195,7 +195,7 @@ class Wandb:
         import wandb
 
         self._wandb = wandb
-        given = known_id(folder, "wandb") or wandb.util.generate_id()
+        given = known_id(folder, "wandb") or secrets.token_hex(4)
         settings = wandb.Settings(
             console="off",
             disable_code=True,
@@ -243,6 +243,7 @@ class Mlflow:
     """
 
     def __init__(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
         where = os.environ.get("MLFLOW_TRACKING_URI")
@@ -250,7 +251,7 @@ class Mlflow:
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             where = (folder / "mlflow").resolve().as_uri()
         self._client = MlflowClient(tracking_uri=where)
-        given = known_id(folder, "mlflow")
+        given, self._known = known_id(folder, "mlflow"), 0
         if given is None:
             experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
             found = self._client.get_experiment_by_name(experiment)
@@ -261,12 +262,15 @@ class Mlflow:
             keep_id(folder, "mlflow", given)
         else:
             self._client.update_run(given, status="RUNNING")
+            self._known = max((m.step for m in self._client.get_metric_history(given, "loss")), default=0)
         self._id = given
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Log numbers."""
+        """Log numbers; steps that are done again keep their first values."""
         from mlflow.entities import Metric
 
+        if step <= self._known:
+            return
         now = time.time_ns() // 1_000_000
         self._client.log_batch(self._id, [Metric(k, v, now, step) for k, v in values.items()])
 
