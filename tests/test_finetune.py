@@ -100,7 +100,7 @@ def test_a_report_model_learns_and_the_best_state_is_exported(finetuned: Path) -
     assert best["task"] == "report"
     assert best["facts"]["validation"]["score"] > 0.95
     assert (finetuned / "runs" / "report" / "best" / "tokenizer.json").is_file()
-    assert (finetuned / "runs" / "report" / "figures" / "loss.png").is_file()
+    assert (finetuned / "runs" / "report" / "figures" / "curves.png").is_file()
 
 
 def test_thresholds_are_fitted_on_the_validation_split_and_stored(finetuned: Path) -> None:

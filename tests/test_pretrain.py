@@ -88,20 +88,26 @@ def test_a_run_writes_what_the_readme_says(shards: Path, tmp_path: Path) -> None
     run = tmp_path / "run"
     assert (result.steps, result.images, result.resumed_from) == (6, TRAIN, 0)
     assert result.checkpoint == run / "step-00000006"
-    assert [p.name for p in result.figures] == ["loss.png", "reconstruction-00000006.png"]
+    assert [p.name for p in result.figures] == ["curves.png", "reconstruction-00000006.png"]
     assert json.loads((run / "metrics.json").read_text())["loss_last"] == losses(run)[-1]
+    assert 0 < read(run / "log.jsonl")[-1]["mfu"] < 1
+    page = result.page.read_text()
+    assert "finished" in page
+    assert "data:image/jpeg" in page
+    assert str(tmp_path) not in page
+    assert len(list((run / "tensorboard").iterdir())) == 1
     assert encoder_config(run) == config(shards, run).vit
     again = load(PretrainConfig, file=run / "config.toml")
     assert again == config(shards, run)  # the saved config reruns it
 
 
-def test_the_reconstruction_sheet_has_four_rows_of_pictures(shards: Path, tmp_path: Path) -> None:
-    pretrain.run(config(shards, tmp_path / "run", steps=1))
+def test_the_same_images_are_painted_over_the_course_of_a_run(shards: Path, tmp_path: Path) -> None:
+    result = pretrain.run(config(shards, tmp_path / "run", steps=3, figure_every=1))
     sheet = cv2.imread(str(tmp_path / "run" / "figures" / "reconstruction-00000001.png"))
     assert sheet is not None
-    assert sheet.shape[1] == 4 * 288  # the four images of the validation split
     blue, green, red = (sheet[:, :, i].astype(int) for i in range(3))
     assert ((green > blue + 60) & (green > red + 60)).any()  # the lungs' edge
+    assert tmp_path / "run" / "figures" / "course.png" in result.figures
 
 
 def test_a_run_that_was_cut_ends_as_one_that_was_not(shards: Path, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_larger_images_are_painted_than_the_encoder_sees(shards: Path, tmp_path:
     result = pretrain.run(
         config(shards, tmp_path, "mrm", options=options, data=StreamConfig(image_px=64), steps=1)
     )
-    assert [p.name for p in result.figures] == ["loss.png", "reconstruction-00000001.png"]
+    assert [p.name for p in result.figures] == ["curves.png", "reconstruction-00000001.png"]
     with pytest.raises(UsageError, match=r"Set data.image_px=64"):
         config(shards, tmp_path, "mrm", options=options)
 

@@ -23,6 +23,8 @@ from typing import Annotated, Any, Self
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Task as BarState
+from rich.text import Text
 
 import xraytk
 from xraytk.errors import InterruptedRunError, MachineError, UsageError, XraytkError
@@ -66,6 +68,11 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimizer ste
 Epochs = Annotated[float | None, typer.Option("--epochs", min=0.0, help="Passes over the training split.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Global batch: all processes together.")]
 Lr = Annotated[float | None, typer.Option("--lr", min=0.0, help="Peak learning rate.")]
+
+Loggers = Annotated[
+    list[str] | None,
+    typer.Option("--logger", help="Beside TensorBoard: wandb or mlflow. Repeatable."),
+]
 
 Work = Annotated[
     Path | None,
@@ -216,11 +223,11 @@ class _Bar:
         self._console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             TextColumn("{task.completed:,.0f}/{task.fields[of]} {task.fields[unit]}"),
             TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Left(),
             console=self._console,
         )
 
@@ -241,6 +248,14 @@ class _Bar:
         self._console.print(text, markup=False, highlight=False)
 
 
+class _Left(TimeRemainingColumn):
+    """Time left: as the work itself says, else by the speed of the bar."""
+
+    def render(self, task: BarState) -> Text:
+        said = task.fields.get("left")
+        return super().render(task) if said is None else Text(str(said), style="progress.remaining")
+
+
 class _BarTask:
     def __init__(self, bars: Progress, number: TaskID) -> None:
         self._bars, self._number = bars, number
@@ -254,7 +269,8 @@ class _BarTask:
         self._bars.stop_task(self._number)
 
     def update(self, done: int, **facts: object) -> None:
-        self._bars.update(self._number, completed=done, facts="  ".join(describe(facts)))
+        left = facts.pop("left", None)
+        self._bars.update(self._number, completed=done, facts="  ".join(describe(facts)), left=left)
 
 
 def _show(result: Any) -> None:
@@ -478,6 +494,7 @@ def pretrain(
     batch: Batch = None,
     lr: Lr = None,
     workers: Readers = None,
+    loggers: Loggers = None,
     skip_bad: SkipBad = None,
     work: Work = None,
     out: Out = None,
@@ -502,6 +519,7 @@ def finetune(
     batch: Batch = None,
     lr: Lr = None,
     workers: Readers = None,
+    loggers: Loggers = None,
     skip_bad: SkipBad = None,
     work: Work = None,
     out: Out = None,

@@ -20,6 +20,7 @@ from typing import Any, Literal, cast
 import torch
 
 from xraytk import distributed
+from xraytk.chance import Chance
 from xraytk.config import build, read_toml, to_dict
 from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
@@ -28,10 +29,11 @@ from xraytk.data.store import read_index, shown
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
+from xraytk.models.flops import count_flops
 from xraytk.models.language import DecoderConfig
 from xraytk.models.timm_layout import FROM_HUB
 from xraytk.models.tokens import Vocabulary
-from xraytk.models.vit import VitConfig
+from xraytk.models.vit import VitConfig, normalise
 from xraytk.models.weights import (
     encoder_config,
     find_weights,
@@ -42,18 +44,23 @@ from xraytk.models.weights import (
 )
 from xraytk.progress import Progress
 from xraytk.records import LANGUAGES, Batch
+from xraytk.runpage import PAGE, Painter, showing
 from xraytk.tasks import saved
 from xraytk.tasks.classification import ClassifyTask, HeadConfig
 from xraytk.tasks.reporting import ReportTask
-from xraytk.train.curves import draw_curves
+from xraytk.train.checkpoint import read_state
 from xraytk.train.launch import MachineConfig, device_of, launch
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
 from xraytk.train.optim import OptimConfig
 from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare
+from xraytk.train.trackers import check_loggers
+from xraytk.train.watch import Watch
 
 SCRATCH = Path("none")
 """The value of ``init`` that means random weights."""
 VALIDATION_BATCH = 32
+FLOPS_IMAGES = 2
+"""Training images by which the operations of one are counted."""
 
 Task = ReportTask | ClassifyTask
 
@@ -89,6 +96,7 @@ class FinetuneConfig:
         keep_last: Checkpoints that stay, besides the best.
         keep_every: Checkpoints after a multiple of so many updates stay for ever; 0 for none.
         log_every: Updates between lines of the log.
+        loggers: Beside TensorBoard: "wandb", "mlflow".
         cache: How shards at a URL are copied to a local disk.
         machine: Device, processes, precision.
     """
@@ -117,6 +125,7 @@ class FinetuneConfig:
     keep_last: int = 1
     keep_every: int = 0
     log_every: int = 20
+    loggers: tuple[str, ...] = ()
     cache: CacheConfig = field(default_factory=CacheConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
@@ -134,6 +143,7 @@ class FinetuneConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}", "wanted at least 1")
         check_length(self.steps, self.epochs)
         check_name(self.name or self.task)
+        check_loggers(self.loggers)
         self.plan(count=self.batch)
 
     def plan(self, count: int) -> FitPlan:
@@ -174,6 +184,7 @@ class FinetuneResult:
         img_per_s: Training speed.
         skipped: Broken images that were left out, listed in skipped.jsonl.
         seconds: Time of this call.
+        page: The run as a page to look at.
     """
 
     run: Path
@@ -188,6 +199,7 @@ class FinetuneResult:
     img_per_s: float
     skipped: int
     seconds: float
+    page: Path
 
 
 def run(config: FinetuneConfig, progress: Progress | None = None) -> FinetuneResult:
@@ -280,6 +292,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         img_per_s=done.img_per_s,
         skipped=left_out,
         seconds=round(time.monotonic() - began, 1),
+        page=config.folder / PAGE,
     )
 
 
@@ -330,21 +343,73 @@ def _fit(
         limit = -(-config.validate_samples // VALIDATION_BATCH)
         return cast(Task, shown).validate(itertools.islice(_once(val, config), limit)) if val else {}
 
-    def figures(_: Any, step: int, folder: Path) -> None:
-        draw_curves(config.folder)
+    plan = config.plan(train.count)
+    resumed = int(read_state(resume_from)["step"]) if resume_from else 0
+    watch = _watch(config, state, learner, train, val, plan.steps, progress)
+    with showing(watch, config.folder, resumed):
+        return fit(
+            learner,
+            batches,
+            plan,
+            config.folder,
+            config=state,
+            name=f"finetune {config.task}",
+            progress=progress,
+            resume_from=resume_from,
+            figures=Painter(config.folder, plan.steps),
+            validate=validate if val else None,
+            watch=watch,
+        )
 
-    return fit(
-        learner,
-        batches,
-        config.plan(train.count),
+
+def _watch(
+    config: FinetuneConfig,
+    state: dict[str, Any],
+    learner: Task,
+    train: Stream,
+    val: Stream | None,
+    steps: int,
+    progress: Progress,
+) -> Watch:
+    """Who is told how the run goes, and what there is to tell before its first step."""
+    flops = _train_flops(config, learner, train)
+    about = {
+        "verb": "finetuning",
+        "name": config.name or config.task,
+        "trained": f"Task {config.task}",
+        "parameters": sum(p.numel() for p in learner.parameters()),
+        "encoder_parameters": sum(p.numel() for p in learner.encoder.parameters()),
+        "encoder": to_dict(config.encoder),
+        "flops_per_image": flops,
+        "init": "random weights" if config.init == SCRATCH else "a pretrained encoder",
+        "images": {"train": train.count, **({"val": val.count} if val else {})},
+        "shards": train.fingerprint,
+        "steps": steps,
+        "batch": config.batch,
+    }
+    return Watch(
         config.folder,
+        about=about,
         config=state,
-        name=f"finetune {config.task}",
-        progress=progress,
-        resume_from=resume_from,
-        figures=figures,
-        validate=validate if val else None,
+        loggers=config.loggers,
+        flops_per_image=flops,
+        note=progress.note,
     )
+
+
+def _train_flops(config: FinetuneConfig, learner: Task, train: Stream) -> float:
+    """Operations of one image in training; a frozen encoder has no backward pass."""
+    found = 0.0
+    if distributed.is_main() and (batch := next(train.once(batch=FLOPS_IMAGES), None)) is not None:
+        batch = batch.to(next(learner.parameters()).device)
+        with torch.random.fork_rng(devices=[]), distributed.alone():
+            chance, count = Chance(config.seed), len(batch.image_id)
+            forward = count_flops(lambda: learner(batch, chance)) / count
+            frozen = config.freeze == "encoder"
+            image = normalise(batch.image, config.encoder.channels)
+            own = count_flops(lambda: learner.encoder(image)) / count if frozen else 0.0
+            found = 3 * forward - 2 * own
+    return distributed.gather(found)[0]
 
 
 def _stream(config: FinetuneConfig, split: str, learner: Task, skipped: SkipList) -> Stream:

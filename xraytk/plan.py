@@ -18,7 +18,7 @@ from xraytk.data.limits import Job, Limit, advice, limits_of, seconds, slowest
 from xraytk.data.remote import is_url
 from xraytk.errors import UsageError
 from xraytk.files import Workspace, default_work
-from xraytk.models.flops import GPUS, MaeShape, forward_flops, matmul_tflops, train_flops
+from xraytk.models.flops import GPUS, MaeShape, forward_flops, train_flops
 from xraytk.progress import Progress, Silent
 
 AT_PX = 1280
@@ -288,6 +288,7 @@ def _measure(config: PlanConfig, shards: str | Path | None, progress: Progress) 
     import torch
 
     from xraytk.data import rates
+    from xraytk.train.peak import matmul_flops
 
     size = config.model.image_px
     found: dict[str, Rate] = {}
@@ -306,7 +307,8 @@ def _measure(config: PlanConfig, shards: str | Path | None, progress: Progress) 
         found["loader_ms"] = Rate(rates.loader_ms(folder, size, config.measure_s), f"measured here on {what}")
     if torch.cuda.is_available():
         progress.note("multiplying matrices on the GPU")
-        found["tflops"] = Rate(matmul_tflops("cuda"), f"measured: products on {torch.cuda.get_device_name()}")
+        tflops = matmul_flops(torch.device("cuda"), torch.bfloat16) / 1e12
+        found["tflops"] = Rate(tflops, f"measured: products on {torch.cuda.get_device_name()}")
     else:
         progress.note("no CUDA device here: the GPU is that of the table")
     return found

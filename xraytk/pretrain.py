@@ -15,14 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 
 from xraytk import distributed
 from xraytk.chance import Chance
 from xraytk.config import resolve, to_dict
-from xraytk.data import pictures
 from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
 from xraytk.data.selection import fingerprint, read_selection
@@ -31,6 +29,7 @@ from xraytk.data.store import read_index, shown
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, default_work, folder_lock, sha256_of, write_json
+from xraytk.models.flops import count_flops
 from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
 from xraytk.models.weights import find_weights, load_encoder, started_from, write_report
@@ -38,13 +37,15 @@ from xraytk.objectives import OBJECTIVES
 from xraytk.objectives.pairs import together_micro_batch
 from xraytk.progress import Progress
 from xraytk.records import Batch, Learner, as_plain
+from xraytk.runpage import PAGE, Painter, showing
 from xraytk.train import launch
 from xraytk.train.checkpoint import latest, read_state
-from xraytk.train.curves import draw_curves
 from xraytk.train.launch import MachineConfig, device_kind
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
 from xraytk.train.optim import OptimConfig
 from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare
+from xraytk.train.trackers import check_loggers
+from xraytk.train.watch import Watch
 
 FORMAT = 1
 SHOWN = 6
@@ -82,6 +83,7 @@ class PretrainConfig:
         keep_every: Checkpoints after a multiple of so many updates stay for ever; 0 for none.
         log_every: Updates between lines of the log.
         figure_every: Updates between pictures; 0 for the end only.
+        loggers: Beside TensorBoard: "wandb", "mlflow".
         cache: How shards at a URL are copied to a local disk.
         machine: Devices and processes.
 
@@ -111,6 +113,7 @@ class PretrainConfig:
     keep_every: int = 0
     log_every: int = 10
     figure_every: int = 1000
+    loggers: tuple[str, ...] = ()
     cache: CacheConfig = field(default_factory=CacheConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
@@ -133,6 +136,7 @@ class PretrainConfig:
             )
         check_length(self.steps, self.epochs)
         check_name(self.name)
+        check_loggers(self.loggers)
         self.plan(count=self.batch)
 
     def plan(self, count: int) -> FitPlan:
@@ -171,6 +175,7 @@ class PretrainResult:
         img_per_s: Images a second in this call; 0 when nothing was left to do.
         skipped: Broken images that were replaced, listed in skipped.jsonl.
         figures: Pictures of the run.
+        page: The run as a page to look at.
     """
 
     run: Path
@@ -183,6 +188,7 @@ class PretrainResult:
     img_per_s: float
     skipped: int
     figures: tuple[Path, ...]
+    page: Path
 
 
 def run(config: PretrainConfig, progress: Progress | None = None) -> PretrainResult:
@@ -279,6 +285,8 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         micro_batch = micro_batch_of(config.batch, config.machine)
         resume_from = prepare(config.folder, state, config.resume)
         resumed = int(read_state(resume_from)["step"]) if resume_from else 0  # pruned later
+        samples = _samples(config, needs, only) if distributed.is_main() else None
+        watch = _watch(config, state, learner, stream, plan.steps, samples, progress)
         if resume_from is None:
             _start(config, learner, stream, plan, progress)
         else:
@@ -294,17 +302,19 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
                 workers=config.machine.workers,
             )
 
-        done = fit(
-            learner,
-            batches,
-            plan,
-            config.folder,
-            config=state,
-            name="pretrain",
-            progress=progress,
-            resume_from=resume_from,
-            figures=_Painter(_samples(config, needs, only), config.folder, config.seed),
-        )
+        with showing(watch, config.folder, resumed):
+            done = fit(
+                learner,
+                batches,
+                plan,
+                config.folder,
+                config=state,
+                name="pretrain",
+                progress=progress,
+                resume_from=resume_from,
+                figures=Painter(config.folder, plan.steps, samples, config.seed),
+                watch=watch,
+            )
         return _finish(config, done, resumed, stream.count, _settled(skipped))
 
 
@@ -382,61 +392,50 @@ def _samples(config: PretrainConfig, needs: frozenset[str], only: frozenset[str]
     raise DataError(f"{index.place} holds no image to draw")
 
 
-class _Painter:
-    """Draws the run's pictures: curves always, reconstructions where the objective makes them."""
-
-    def __init__(self, samples: Batch, folder: Path, seed: int) -> None:
-        self.samples, self.folder, self.seed = samples, folder, seed
-
-    def __call__(self, learner: nn.Module, step: int, figures: Path) -> None:
-        draw_curves(self.folder)
-        reconstruct = getattr(learner, "reconstruct", None)
-        if reconstruct is None:
-            return
-        device = next(learner.parameters()).device
-        made = reconstruct(self.samples.to(device), Chance(self.seed))
-        sheet = reconstruction_sheet(self.samples, made, cast(Any, learner))
-        pictures.write_png(figures / f"reconstruction-{step:08d}.png", sheet)
-
-
-def reconstruction_sheet(samples: Batch, made: Any, learner: Any) -> np.ndarray[Any, Any]:
-    """One column an image: original, what is seen, what is painted, contour over hidden patches.
-
-    Args:
-        samples: The images.
-        made: A `objectives.painting.Reconstruction`.
-        learner: Has ``encoder.config`` and ``config.norm_pix``.
-
-    Returns:
-        (rows, cols, 3) uint8 BGR.
-    """
-    count = len(samples.image_id)
-    tiles: list[Any] = [*made.original.numpy(), *made.masked.numpy(), *made.painted.numpy()]
-    grid = learner.encoder.config.grid  # rows, columns
-    for i in range(count):
-        hidden = made.hidden[i].view(grid).numpy()
-        tiles.append(_overlay(made.original[i].numpy(), hidden, samples.lung[i].numpy()))
-    painted = "painted (true patch mean, contrast)" if learner.config.norm_pix else "painted"
-    rows = ("original", "seen", painted, "lungs, hidden patches dark")
-    captions = [row if i == 0 else "" for row in rows for i in range(count)]
-    return pictures.montage(tiles, captions, columns=count, tile_px=288)
+def _watch(
+    config: PretrainConfig,
+    state: dict[str, Any],
+    learner: nn.Module,
+    stream: Stream,
+    steps: int,
+    samples: Batch | None,
+    progress: Progress,
+) -> Watch:
+    """Who is told how the run goes, and what there is to tell before its first step."""
+    flops = 3 * _forward_flops(config, learner, samples)
+    encoder = cast(nn.Module, learner.encoder)
+    about = {
+        "verb": "pretraining",
+        "name": config.name,
+        "trained": f"Objective {config.objective}",
+        "parameters": sum(p.numel() for p in learner.parameters()),
+        "encoder_parameters": sum(p.numel() for p in encoder.parameters()),
+        "encoder": to_dict(config.vit),
+        "flops_per_image": flops,
+        "init": "given weights" if config.init else "random weights",
+        "images": {"train": stream.count},
+        "selected": config.select is not None,
+        "shards": stream.fingerprint,
+        "steps": steps,
+        "batch": config.batch,
+    }
+    return Watch(
+        config.folder,
+        about=about,
+        config=state,
+        loggers=config.loggers,
+        flops_per_image=flops,
+        note=progress.note,
+    )
 
 
-def _overlay(
-    image: np.ndarray[Any, Any], hidden: np.ndarray[Any, Any], lung: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
-    """Image with hidden patches darkened and the lungs' edge drawn."""
-    px = image.shape[0] // hidden.shape[0]
-    dark = np.kron(hidden, np.ones((px, px), bool))
-    shown = np.where(dark, image // 3, image).astype(np.uint8)
-    inner = lung.copy()
-    reach = max(1, image.shape[0] // 200)
-    for axis in (0, 1):
-        for shift in (-reach, reach):
-            inner &= np.roll(lung, shift, axis)
-    out = np.repeat(shown[:, :, None], 3, 2)
-    out[lung & ~inner] = pictures.LUNG_BGR
-    return out
+def _forward_flops(config: PretrainConfig, learner: nn.Module, samples: Batch | None) -> float:
+    """Operations of the forward pass of one image: the mean over the samples; the same on every process."""
+    found = 0.0
+    if samples is not None:
+        with torch.random.fork_rng(devices=[]), distributed.alone():
+            found = count_flops(lambda: learner(samples, Chance(config.seed))) / len(samples.image_id)
+    return distributed.gather(found)[0]
 
 
 def _settled(skipped: SkipList) -> int:
@@ -459,6 +458,7 @@ def _finish(
         img_per_s=done.img_per_s,
         skipped=skipped,
         figures=tuple(sorted((config.folder / "figures").glob("*.png"))),
+        page=config.folder / PAGE,
     )
     if distributed.is_main():
         write_json(config.folder / "metrics.json", {"format": FORMAT, **as_plain(result)})

@@ -129,7 +129,7 @@ class _LineTask:
         fresh = self._done - (self._began_at or 0)
         if final:
             parts.append(f"took {duration(spent)}")
-        elif self._total and fresh:
+        elif self._total and fresh and "left" not in self._facts:
             parts.append(f"left {duration(spent / fresh * (self._total - self._done))}")
         print("  ".join(parts), file=self._stream, flush=True)
 

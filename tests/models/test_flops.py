@@ -7,8 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xraytk.chance import Chance
 from xraytk.errors import UsageError
-from xraytk.models.flops import GPUS, MaeShape, forward_flops, matmul_tflops, train_flops
-from xraytk.models.vit import VitConfig
+from xraytk.models.flops import GPUS, MaeShape, count_flops, forward_flops, train_flops
+from xraytk.models.vit import Vit, VitConfig
 from xraytk.objectives.mae import MaeConfig, MaeObjective
 from xraytk.records import Batch
 
@@ -62,6 +62,19 @@ def test_a_shape_that_cannot_be_is_refused() -> None:
             MaeShape(**wrong)  # type: ignore[arg-type]
 
 
-def test_the_rate_of_products_is_measured() -> None:
-    assert 0 < matmul_tflops("cpu") < 1000
+def test_the_peaks_of_the_table_are_positive() -> None:
     assert min(GPUS.values()) > 0
+
+
+def test_watching_products_counts_a_hidden_patch_where_it_is_used_only() -> None:
+    encoder = Vit(VitConfig(image_px=64, patch_px=8, width=16, depth=2, heads=2)).train()
+    image, keep = torch.zeros(2, 1, 64, 64), torch.arange(16).expand(2, -1)
+    every, some = count_flops(lambda: encoder(image)), count_flops(lambda: encoder(image, keep_ids=keep))
+
+    def by_hand(seen: int) -> int:
+        tokens, width = 1 + seen, 16
+        block = 2 * tokens * width * width * (4 + 2 * 4) + 4 * tokens**2 * width
+        return 2 * (2 * seen * 64 * width + 2 * block)
+
+    assert (every, some) == (by_hand(64), by_hand(16))
+    assert encoder.project.weight.grad is None

@@ -86,7 +86,12 @@ def test_a_run_learns_and_logs_every_step(tmp_path: Path) -> None:
         "img_per_s",
         "data_wait",
         "memory_gib",
+        "time",
+        "eta_s",
+        "warm_up",
     }
+    assert set(lines[0]) - set(lines[1]) == {"warm_up"}
+    assert lines[-1]["eta_s"] == 0
     assert lines[0]["parts"]["twice"] == pytest.approx(2 * lines[0]["loss"])
     assert result.last_loss < 0.5 * result.first_loss
     assert result.checkpoint == tmp_path / "step-00000020"

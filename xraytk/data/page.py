@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xraytk.data.pictures import encode_png
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_VOID = frozenset({"img", "meta", "br", "rect", "line", "path", "polygon"})
+_VOID = frozenset({"img", "meta", "br", "rect", "line", "path", "polygon", "circle"})
 
 _STYLE = """
 :root { color-scheme: light dark;

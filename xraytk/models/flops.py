@@ -6,8 +6,7 @@ softmax, activations, biases, the optimizer) is under one percent at these width
 
 from __future__ import annotations
 
-import statistics
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xraytk.config import Pixels, rows_cols
@@ -126,24 +125,23 @@ def _block(tokens: int, width: int, mlp_ratio: float) -> float:
     return 2.0 * tokens * width**2 * (4 + 2 * mlp_ratio) + 4.0 * tokens**2 * width
 
 
-def matmul_tflops(device: str) -> float:
-    """Measure the rate of square matrix products in bf16.
+def count_flops(forward: Callable[[], object]) -> float:
+    """Count the operations of a forward pass by watching its matrix products.
+
+    What is hidden costs only what is done with it, whatever the model. No gradient is kept, and
+    attention is computed by plain products, which are counted on every device.
 
     Args:
-        device: "cuda", or "cpu" (small ones, to try it).
+        forward: Runs the model.
 
     Returns:
-        TFLOP/s, the median of five.
+        Operations, a multiplication with its addition being two.
     """
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
 
-    side, count = (8192, 20) if device == "cuda" else (256, 1)
-    a = torch.ones(side, side, dtype=torch.bfloat16, device=device)
-    rates = []
-    for _ in range(6):
-        began = time.perf_counter()
-        for _ in range(count):
-            product = a @ a
-        float(product[0, 0])  # waits for the device
-        rates.append(2.0 * side**3 * count / (time.perf_counter() - began) / 1e12)
-    return statistics.median(rates[1:])
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        forward()
+    return float(counter.get_total_flops())

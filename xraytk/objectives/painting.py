@@ -79,12 +79,14 @@ class Choice:
         hidden: (B, N) bool.
         valid: (B, N) bool, False where a patch is padding.
         share: (B, N) float, share inside the lungs.
+        inside: (B, N) bool, True where the policy holds the chest to be.
     """
 
     keep_ids: Tensor
     hidden: Tensor
     valid: Tensor
     share: Tensor
+    inside: Tensor
 
     def hidden_ids(self) -> Tensor:
         """(M,) int64 on the CPU: patch n of image b is b * N + n."""
@@ -105,12 +107,14 @@ class Reconstruction:
         masked: (B, H, W), hidden patches grey.
         painted: (B, H, W), hidden patches as predicted, visible ones pasted.
         hidden: (B, N) bool.
+        inside: (B, N) bool, True where the masking policy holds the chest to be.
     """
 
     original: Tensor
     masked: Tensor
     painted: Tensor
     hidden: Tensor
+    inside: Tensor
 
 
 class Painter(nn.Module):
@@ -165,7 +169,8 @@ class Painter(nn.Module):
         valid = self.valid(batch).cpu()
         where = share_map(self.config.mask, share, batch.has_contour.cpu(), self.vit.grid)
         keep_ids = draw(where, valid, self.config.inside, self.config.outside, chance, self.visible)
-        return Choice(keep_ids.to(batch.image.device), hidden_patches(keep_ids, valid), valid, share)
+        hidden, inside = hidden_patches(keep_ids, valid), where >= INSIDE_FROM
+        return Choice(keep_ids.to(batch.image.device), hidden, valid, share, inside)
 
     def forward(self, tokens: Tensor, fine: Tensor, choice: Choice) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error over the hidden patches.
@@ -212,7 +217,7 @@ class Painter(nn.Module):
         painted.flatten(0, 1)[hidden_ids] = predicted * deviation + mean
         masked.flatten(0, 1)[hidden_ids] = 0.0
         original, seen, drawn = (self._picture(p) for p in (whole, masked, painted))
-        return Reconstruction(original, seen, drawn, choice.hidden)
+        return Reconstruction(original, seen, drawn, choice.hidden, choice.inside)
 
     def _levels(self, fine: Tensor, ids: Tensor) -> Tensor:
         return levels(fine.flatten(0, 1).index_select(0, ids), self.vit.channels)  # (M, P)

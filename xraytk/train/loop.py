@@ -30,10 +30,11 @@ from xraytk.progress import Progress, Silent
 from xraytk.records import Batch
 from xraytk.train import checkpoint, parallel
 from xraytk.train.average import Average
-from xraytk.train.journal import Journal
+from xraytk.train.journal import Journal, progress_facts
 from xraytk.train.launch import MachineConfig, device_of, handling_signals
 from xraytk.train.optim import OptimConfig, lr_at, make_optimizer, set_lr
 from xraytk.train.saver import Saver
+from xraytk.train.watch import Watch
 
 SCORE = "score"
 """The key of `validate`'s answer by which the best checkpoint is kept; higher is better."""
@@ -108,7 +109,7 @@ class FitResult:
 
 
 Batches = Callable[[int], Iterator[Batch]]
-Figures = Callable[[nn.Module, int, Path], None]
+Figures = Callable[[nn.Module, int, Path], dict[str, Path]]
 Validate = Callable[[nn.Module], dict[str, float]]
 
 
@@ -124,6 +125,7 @@ def fit(
     resume_from: Path | None = None,
     figures: Figures | None = None,
     validate: Validate | None = None,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train.
 
@@ -137,16 +139,18 @@ def fit(
         name: What the progress calls it.
         progress: Where to report to.
         resume_from: Checkpoint to go on from.
-        figures: Called with (learner, step, folder/figures) on the first process. The learner is
-            not sharded, and has the averaged weights where there are some.
+        figures: Called with (learner, step, folder/figures) on the first process; returns the
+            pictures it drew, by name. The learner is not sharded, and has the averaged weights
+            where there are some.
         validate: Called with such a learner on the first process; see `SCORE`.
+        watch: Is told of every line of the log and of every picture.
 
     Raises:
         XraytkError: If the loss or the gradient is not finite on any process.
         InterruptedRunError: After SIGTERM or SIGINT, when the state is saved.
         MachineError: If the device's memory does not suffice, or a checkpoint cannot be written.
     """
-    job = _Job(learner, plan, folder, config, figures, validate)
+    job = _Job(learner, plan, folder, config, figures, validate, watch)
     job.begin(resume_from)
     devices = [job.device] if job.device.type == "cuda" else []
     with (
@@ -190,6 +194,7 @@ class _Job:
         config: dict[str, Any],
         figures: Figures | None,
         validate: Validate | None,
+        watch: Watch | None,
     ) -> None:
         self.learner, self.plan, self.folder, self.config = learner, plan, folder, config
         self.figures, self.validate = figures, validate
@@ -200,7 +205,14 @@ class _Job:
         self.asked_to_stop = self.stop = False
         self.best: dict[str, Any] = {}
         self.validation: dict[str, float] = {}
-        self.journal = Journal(folder / "log.jsonl", plan.batch, self.device)
+        self.journal = Journal(
+            folder / "log.jsonl",
+            plan.batch,
+            self.device,
+            steps=plan.steps,
+            dtype=torch.bfloat16 if self._half() else torch.float32,
+            watch=watch,
+        )
 
     def begin(self, resume_from: Path | None) -> None:
         """Move to the device, load, cut the log, wrap for several processes."""
@@ -309,10 +321,7 @@ class _Job:
         """Add this step to the journal, and write a line when it is time."""
         self.journal.add(loss, parts, norm)
         if self.stop or self._due(self.plan.log_every):
-            line = self.journal.write(self.step, lr)
-            facts = {"loss": line["loss"], "lr": line["lr"]}
-            wait = f"{100 * line['data_wait']:.1f}%"
-            task.update(self.step, **facts, img_per_s=line["img_per_s"], data_wait=wait)
+            task.update(self.step, **progress_facts(self.journal.write(self.step, lr)))
 
     def look(self) -> None:
         """Validate and draw when it is time, on the first process; the others wait."""
@@ -328,7 +337,8 @@ class _Job:
         if self.figures is not None and self._due(self.plan.figure_every):
             with self._shown() as shown:
                 if shown is not None:
-                    self.figures(shown, self.step, self.folder / "figures")
+                    drawn = self.figures(shown, self.step, self.folder / "figures")
+                    self.journal.watch.pictures(self.step, drawn)
 
     def save_if_due(self) -> None:
         """Save when it is time; at the end, or when asked to stop, wait until it is written."""
@@ -398,8 +408,10 @@ class _Job:
             yield shown if distributed.is_main() else None
 
     def _autocast(self) -> torch.autocast:
-        on = parallel.low_precision(self.plan.machine, self.device)
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half())
+
+    def _half(self) -> bool:
+        return parallel.low_precision(self.plan.machine, self.device)
 
 
 def micro_batch_of(batch: int, machine: MachineConfig) -> int:

@@ -26,6 +26,7 @@ NO_IDENTITY = frozenset(
         "keep_every",
         "log_every",
         "figure_every",
+        "loggers",
     }
     | {"shards", "select", "init"}  # paths; `INPUTS` holds what they lead to
     | {"cache", "data.skip_bad"}  # a run that met a broken sample may go on with it
