@@ -17,7 +17,7 @@ def test_the_whole_road_ends_in_two_reports_and_pictures(tmp_path: Path) -> None
     text = "\n".join(result.lines())
     assert "not a medical device" in text
     assert "非医疗器械" in text
-    assert {"contact-sheet.png", "loss.png"} <= {p.name for p in result.look_at}
+    assert {"contact-sheet.png", "curves.png"} <= {p.name for p in result.look_at}
     assert all(p.exists() for p in result.look_at)
     again = demo.run(config)
     assert again.stages["ingest"].images == result.stages["ingest"].images

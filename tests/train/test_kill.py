@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from xraytk.train import checkpoint
 from xraytk.train.journal import read
 
-TIMES = {"img_per_s", "data_wait", "memory_gib"}
+TIMES = {"time", "img_per_s", "data_wait", "memory_gib", "mfu", "tflops", "eta_s", "warm_up"}
 
 
 def kill_when_told(folder: Path, *words: str) -> None:
