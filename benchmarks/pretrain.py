@@ -44,6 +44,7 @@ from xraytk.objectives.mae import MaeObjective
 from xraytk.records import Batch
 from xraytk.train.heap import keep_freed_memory
 from xraytk.train.optim import OptimConfig, make_optimizer
+from xraytk.train.parallel import blocks_of
 
 HIDDEN = 0.885
 """46 of 400 patches stay visible, as the paper's ratios have it."""
@@ -66,7 +67,8 @@ def ours(vit: VitConfig, batch: int, device: torch.device, compiled: bool = Fals
     parameters = list(learner.parameters())
     given = grey_batch(vit, batch, device)
     if compiled:
-        learner.compile()
+        for block in blocks_of(learner):
+            block.compile()
     chance = iter(range(10**9))
 
     def model() -> None:
