@@ -5,9 +5,10 @@
 `xraytk.train.loop.fit` trains an MAE on random images that lie in memory, on the GPU where there is
 one. Three ways take turns in short runs, round by round: with no line of the log and no checkpoint
 but the last; with a line after every update; with a checkpoint in the middle of the run. Medians
-over rounds are compared, so that a machine's other work slows all ways alike. A checkpoint costs
-once, whatever lies between two: "share" is its cost in seconds over the time between two
-checkpoints, ``save_every`` updates apart.
+over rounds are compared, so that a machine's other work slows all ways alike. What is timed begins
+after a first checkpoint, which takes the memory that later ones use again. A checkpoint costs once,
+whatever lies between two: "share" is its cost in seconds over the time between two checkpoints,
+``save_every`` updates apart; that of a line for one every ``log_every`` updates.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ def images(side: int, batch: int, device: torch.device) -> Iterator[Batch]:
         yield made
 
 
-def seconds_per_step(vit: VitConfig, batch: int, steps: int, *, log_every: int, save_every: int) -> float:
-    """Mean time of an update from the second on; what comes after the last is not counted."""
+def seconds_per_step(
+    vit: VitConfig, batch: int, steps: int, skipped: int, *, log_every: int, save_every: int
+) -> float:
+    """Mean time of an update after the first ``skipped``; what comes after the last is not counted."""
     machine = MachineConfig(micro_batch=batch)
     device = device_of(machine)
     marks: list[float] = []
@@ -71,36 +74,40 @@ def seconds_per_step(vit: VitConfig, batch: int, steps: int, *, log_every: int, 
     plan = FitPlan(steps=steps, batch=batch, log_every=log_every, save_every=save_every, machine=machine)
     with tempfile.TemporaryDirectory() as folder:
         fit(MaeObjective(vit, MaeConfig(mask="random")), timed, plan, Path(folder), config={})
-    return (marks[-1] - marks[1]) / (len(marks) - 2)
+    return (marks[-1] - marks[skipped]) / (len(marks) - 1 - skipped)
 
 
-def measure(vit: VitConfig, batch: int, steps: int, rounds: int, save_every: int) -> list[dict[str, Any]]:
+def measure(
+    vit: VitConfig, batch: int, steps: int, rounds: int, save_every: int, log_every: int
+) -> list[dict[str, Any]]:
     """Run the ways in turn.
 
     Args:
         vit: Shape of the encoder.
         batch: Images of an update.
-        steps: Updates of one run; the checkpoint comes in the middle, so that it is written
-            while the others are made.
+        steps: Updates of one run; checkpoints come after a third and after two thirds, and what
+            is timed begins at half.
         rounds: Runs of each way.
         save_every: Updates between checkpoints for which the share is given.
+        log_every: Updates between lines for which the share is given.
     """
     never = steps + 1
     ways = {
         "nothing": {"log_every": never, "save_every": never},
         "a line every update": {"log_every": 1, "save_every": never},
-        "a checkpoint": {"log_every": never, "save_every": steps // 2 + 1},
+        "a checkpoint": {"log_every": never, "save_every": steps // 3},
     }
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            spent[name].append(seconds_per_step(vit, batch, steps, **way))
+            spent[name].append(seconds_per_step(vit, batch, steps, steps // 2, **way))
     plain = statistics.median(spent["nothing"])
     rows = []
     for name, times in spent.items():
         median = statistics.median(times)
-        extra = (median - plain) * (steps - 2)  # of the whole run
-        per_step = extra / save_every if name == "a checkpoint" else extra / (steps - 2)
+        lines = name == "a line every update"
+        extra = (median - plain) * (1 if lines else steps - 1 - steps // 2)  # of one line, or one checkpoint
+        per_step = extra / (log_every if lines else save_every)
         rows.append(
             {
                 "case": name,
@@ -122,16 +129,20 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the tiny encoder, few runs")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--log-every", type=int, default=10)
     given = parser.parse_args()
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
-    size: tuple[VitConfig, int, int, int] = (TINY, 8, 24, 5) if given.quick else (VIT_B, 8, 12, 5)
-    rows = measure(*size, given.save_every)
+    size: tuple[VitConfig, int, int, int] = (TINY, 8, 24, 5)
+    if not given.quick:
+        size = (VIT_B, 128, 90, 5) if torch.cuda.is_available() else (VIT_B, 8, 12, 5)
+    rows = measure(*size, given.save_every, given.log_every)
     if given.json:
         machine = {"processor": platform.machine(), "torch": torch.__version__}
         json.dump({"machine": machine, "rows": rows}, sys.stdout, indent=2)
         return
-    print(f"{'':22} steps/s   extra s   share at save_every {given.save_every}")
+    apart = f"save_every {given.save_every}, log_every {given.log_every}"
+    print(f"{'':22} steps/s   extra s   share at {apart}")
     for row in rows:
         print(
             f"{row['case']:22} {row['steps_per_s']:7.3f} {row['extra_s']:9.3f} {100 * row['share']:10.2f} %"

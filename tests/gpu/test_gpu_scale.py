@@ -25,7 +25,7 @@ from xraytk.train.places import Place
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-VIT = VitConfig(image_px=4, patch_px=1, width=32, depth=2, heads=2)
+VIT = VitConfig(image_px=4, patch_px=2, width=32, depth=2, heads=2)
 ONE = MachineConfig(device="cuda", micro_batch=4)
 PLAN = FitPlan(
     steps=6, batch=8, save_every=2, keep_last=9, log_every=1, optim=OptimConfig(ema=0.9), machine=ONE

@@ -12,10 +12,10 @@ from xraytk.objectives.masking import (
     atlas,
     draw,
     ellipse,
-    hidden_patches,
     paper_rectangle,
     released_rectangle,
     share_map,
+    unseen,
     visible_count,
     wanted_count,
 )
@@ -118,18 +118,21 @@ def test_the_law_of_context_aware_masking(case: tuple[Tensor, Tensor, float, flo
     share, valid, inside, outside, seed = case
     count = wanted_count(share[0], inside, outside)
     ids = draw(share, valid, inside, outside, Chance(seed), count)
-    assert ids.shape[1] == max(1, min(count, int(valid.sum(1).min()) - 1))
-    hidden = hidden_patches(ids, valid)
+    assert ids.shape[1] == count <= share.shape[1]
+    hidden = valid.scatter(1, ids, False)
     assert ids.shape[0] == share.shape[0]
-    assert ids.shape[1] >= 1  # equal K, by the shape
+    assert torch.equal(
+        torch.cat([ids, unseen(ids, share.shape[1])], 1).sort(1).values[0], torch.arange(share.shape[1])
+    )
     assert bool((ids.diff(dim=1) > 0).all())  # no patch twice
-    assert bool(valid.gather(1, ids).all())  # padding never
-    assert bool(hidden.any(1).all())  # something to predict in every image
-    assert torch.equal(hidden.sum(1), valid.sum(1) - ids.shape[1])
+    assert torch.equal(
+        valid.gather(1, ids).sum(1), valid.sum(1).clamp_max(count)
+    )  # padding when nothing else is left
+    assert torch.equal(hidden.sum(1), (valid.sum(1) - count).clamp_min(0))
     within, without = valid & (share >= 0.5), valid & (share < 0.5)
     for i in range(len(share)):
         n_in, n_out = int(within[i].sum()), int(without[i].sum())
-        if n_in and n_out:
+        if n_in and n_out and n_in + n_out > count:
             hidden_in = int((hidden & within)[i].sum()) / n_in
             hidden_out = int((hidden & without)[i].sum()) / n_out
             assert hidden_in >= hidden_out - 1e-9

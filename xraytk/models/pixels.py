@@ -40,27 +40,30 @@ class PixelDecoder(nn.Module):
         self.apply(initialise)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tensor, keep_ids: Tensor, hidden_ids: Tensor, valid: Tensor) -> Tensor:
-        """Paint the hidden patches.
+    def forward(
+        self, tokens: Tensor, keep_ids: Tensor, ids: Tensor, patches: int, valid: Tensor | None
+    ) -> Tensor:
+        """Paint patches.
 
         Args:
             tokens: (B, 1 + K, D) of the class token and the visible patches.
             keep_ids: (B, K) int64, where these lie.
-            hidden_ids: (M,) int64, the patches to paint; patch n of image b is b * N + n.
-            valid: (B, N) bool on the CPU, False where a patch is padding, which no token attends to.
+            ids: (M,) int64, the patches to paint; patch n of image b is b * N + n.
+            patches: N.
+            valid: (B, N) bool, False where a patch is padding, which no token attends to; None when
+                none is.
 
         Returns:
-            (M, P), the M hidden patches image by image.
+            (M, P), in the order of ``ids``.
         """
         seen = self.narrow(tokens)  # (B, 1 + K, D)
-        b, n = valid.shape
-        blank = self.mask_token.to(seen.dtype).expand(b, n, -1)
+        blank = self.mask_token.to(seen.dtype).expand(len(seen), patches, -1)
         spots = keep_ids[:, :, None].expand(-1, -1, seen.shape[2])
         laid = torch.cat([seen[:, :1], blank.scatter(1, spots, seen[:, 1:])], 1) + self.positions
-        mask = None if bool(valid.all()) else attention_mask(valid.to(laid.device))
+        mask = None if valid is None else attention_mask(valid)
         for block in self.blocks:
             laid = block(laid, attn_mask=mask)
-        rows = hidden_ids + hidden_ids.div(n, rounding_mode="floor") + 1  # each image has a class token
+        rows = ids + ids.div(patches, rounding_mode="floor") + 1  # each image has a class token
         painted: Tensor = self.paint(self.norm(laid.flatten(0, 1).index_select(0, rows)))
         return painted
 

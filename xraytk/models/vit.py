@@ -303,8 +303,20 @@ def attention_mask(valid: Tensor) -> Tensor:
 def take(values: Tensor, ids: Tensor) -> Tensor:
     """Rows of (B, N, D) chosen by (B, K): (B, K, D)."""
     b, n, d = values.shape
-    flat = (ids + torch.arange(b, device=ids.device)[:, None] * n).flatten()
-    return values.reshape(b * n, d).index_select(0, flat).view(b, -1, d)
+    return values.reshape(b * n, d).index_select(0, flat_ids(ids, n)).view(b, -1, d)
+
+
+def flat_ids(ids: Tensor, patches: int) -> Tensor:
+    """Numbers of patches in a batch whose images lie one after the other.
+
+    Args:
+        ids: (B, K) int64.
+        patches: N.
+
+    Returns:
+        (B * K,) int64: patch n of image b is b * N + n.
+    """
+    return (ids + torch.arange(len(ids), device=ids.device)[:, None] * patches).flatten()
 
 
 def sincos_positions(rows: int, cols: int, width: int, *, over: tuple[int, int] | None = None) -> Tensor:

@@ -48,8 +48,8 @@ def share_map(policy: Policy, lung_share: Tensor, has_contour: Tensor, grid: tup
     if policy == "random":
         return torch.zeros_like(lung_share)
     if policy in _SAME_FOR_ALL:
-        return _SAME_FOR_ALL[policy](*grid).expand_as(lung_share)
-    rectangle = paper_rectangle(*grid).expand_as(lung_share)
+        return _to(_SAME_FOR_ALL[policy](*grid), lung_share.device).expand_as(lung_share)
+    rectangle = _to(paper_rectangle(*grid), lung_share.device).expand_as(lung_share)
     return torch.where(has_contour[:, None], lung_share, rectangle)
 
 
@@ -167,23 +167,24 @@ def wanted_count(share: Tensor, inside: float, outside: float) -> int:
 def draw(
     lung_share: Tensor, valid: Tensor, inside: float, outside: float, chance: Chance, count: int
 ) -> Tensor:
-    """Choose the patches that stay visible: few inside the chest, more outside, padding never.
+    """Choose the patches that stay visible: few inside the chest, more outside.
 
     An image with n patches inside and m outside wants to show floor(n (1 - inside)) of the one
     and floor(m (1 - outside)) of the other, but all images show the same number K. An image that
     wants more than K shows less of its inside in proportion; the rest of K comes from outside. No
     image shows a greater part of its inside than of its outside. For one rectangle on all images
     this gives the counts of the paper's release. What an image shows is its own, however a batch
-    is cut.
+    is cut. Padding is shown only by an image that has fewer than K patches, which hides none.
+
+    All is done where the tensors lie, and a GPU is not waited for.
 
     Args:
         lung_share: (B, N) float in [0, 1], from `share_map`.
-        valid: (B, N) bool, False where a patch is padding; at least two patches of each image are not.
+        valid: (B, N) bool, False where a patch is padding.
         inside: Ratio hidden inside, in [0, 1).
         outside: Ratio hidden outside, in [0, 1), at most ``inside``.
         chance: Of the batch.
-        count: K, from `visible_count`; less in a batch with an image of so few patches that none
-            would be hidden.
+        count: K, from `visible_count`; at most N.
 
     Returns:
         (B, K) int64 patch numbers, rising.
@@ -191,19 +192,43 @@ def draw(
     Source:
         Paper, section III-B and its release for the ratios; equal counts ours.
     """
-    lung_share, valid = lung_share.cpu(), valid.cpu()
     within = valid & (lung_share >= INSIDE_FROM)  # (B, N)
     inner, every = within.sum(1), valid.sum(1)
-    count = max(1, min(count, int(every.min()) - 1))
     keep_in = visible_inside(inner, every - inner, inside, outside, count)
+    keep_out = torch.minimum(count - keep_in, every - inner)
     # Inside, outside, padding: sorted by region, by chance within each.
     region = torch.where(valid, (~within).float(), 2.0)
-    order = torch.argsort(chance.rand(*within.shape) + region, dim=1, stable=True)
-    place = torch.arange(order.shape[1])
-    first = place < keep_in[:, None]
-    second = (place >= inner[:, None]) & (place < (inner + count - keep_in)[:, None])
-    ids: Tensor = order[first | second].view(-1, count).sort(1).values
-    return ids
+    noise = _to(chance.rand(*within.shape), within.device)
+    order = torch.argsort(noise + region, dim=1, stable=True)
+    place = torch.arange(order.shape[1], device=order.device)
+    shown = place < keep_in[:, None]
+    shown |= (place >= inner[:, None]) & (place < (inner + keep_out)[:, None])
+    shown |= (place >= every[:, None]) & (place < (every + count - keep_in - keep_out)[:, None])
+    return _sorted_by(~torch.zeros_like(shown).scatter(1, order, shown))[:, :count]
+
+
+def unseen(keep_ids: Tensor, patches: int) -> Tensor:
+    """The other patches of each image.
+
+    Args:
+        keep_ids: (B, K) int64.
+        patches: N.
+
+    Returns:
+        (B, N - K) int64, rising; padding is among them.
+    """
+    seen = torch.zeros(len(keep_ids), patches, dtype=torch.bool, device=keep_ids.device)
+    return _sorted_by(seen.scatter(1, keep_ids, True))[:, : patches - keep_ids.shape[1]]
+
+
+def _sorted_by(flags: Tensor) -> Tensor:
+    """Numbers of the columns of (B, N): those of False flags first, rising within each kind."""
+    return torch.argsort(flags.to(torch.uint8), dim=1, stable=True)
+
+
+def _to(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device; a GPU's queue is waited for only by memory that is not pinned."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 def visible_inside(within: Tensor, without: Tensor, inside: float, outside: float, count: int) -> Tensor:
@@ -214,7 +239,7 @@ def visible_inside(within: Tensor, without: Tensor, inside: float, outside: floa
         without: (B,) int64, patches outside; neither counts padding.
         inside: Ratio hidden inside.
         outside: Ratio hidden outside.
-        count: K, less than the patches of any image.
+        count: K.
 
     Returns:
         (B,) int64.
@@ -222,22 +247,9 @@ def visible_inside(within: Tensor, without: Tensor, inside: float, outside: floa
     want_in = (within.double() * (1 - inside) + ROUNDING).floor()
     want = want_in + (without.double() * (1 - outside) + ROUNDING).floor()
     scaled = want_in * (count / want.clamp_min(1)).clamp_max(1.0)
-    even = count * within.double() / (within + without)  # the same part of inside and outside
+    even = count * within.double() / (within + without).clamp_min(1)  # the same part of inside and outside
     keep_in = (torch.minimum(scaled, even) + ROUNDING).floor().long()
-    return torch.maximum(keep_in, count - without)
-
-
-def hidden_patches(keep_ids: Tensor, valid: Tensor) -> Tensor:
-    """Patches that are neither visible nor padding.
-
-    Args:
-        keep_ids: (B, K) int64.
-        valid: (B, N) bool.
-
-    Returns:
-        (B, N) bool, on the CPU.
-    """
-    return valid.cpu().scatter(1, keep_ids.cpu(), False)
+    return torch.minimum(torch.maximum(keep_in, count - without), within)
 
 
 def _floor(number: float) -> int:

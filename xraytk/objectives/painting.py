@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +13,7 @@ from xraytk.errors import UsageError
 from xraytk.models.pixels import PixelDecoder, mean_square, pixel_target
 from xraytk.models.vit import (
     VitConfig,
+    flat_ids,
     levels,
     normalise,
     patchify,
@@ -21,7 +21,7 @@ from xraytk.models.vit import (
     unpatchify,
     valid_patches,
 )
-from xraytk.objectives.masking import INSIDE_FROM, Policy, draw, hidden_patches, share_map, visible_count
+from xraytk.objectives.masking import INSIDE_FROM, Policy, draw, share_map, unseen, visible_count
 from xraytk.records import Batch
 
 
@@ -72,30 +72,30 @@ class PaintConfig:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which patches are seen; all on the CPU but ``keep_ids``, which lie where the image lies.
+    """Which patches are seen; all where the image lies.
 
     Args:
         keep_ids: (B, K) int64, rising.
-        hidden: (B, N) bool.
+        hidden_ids: (B, N - K) int64, rising: the others, padding among them.
         valid: (B, N) bool, False where a patch is padding.
         share: (B, N) float, share inside the lungs.
-        inside: (B, N) bool, True where the policy holds the chest to be.
+        inside: (B, N) bool, where the policy holds the chest to be.
     """
 
     keep_ids: Tensor
-    hidden: Tensor
+    hidden_ids: Tensor
     valid: Tensor
     share: Tensor
     inside: Tensor
 
-    def hidden_ids(self) -> Tensor:
-        """(M,) int64 on the CPU: patch n of image b is b * N + n."""
-        return torch.from_numpy(np.flatnonzero(self.hidden.numpy()))  # torch's takes 20 times as long
+    @property
+    def hidden(self) -> Tensor:
+        """(B, N) bool, True where a patch of the image is not seen."""
+        return self.valid & ~self.visible()
 
     def visible(self) -> Tensor:
-        """(B, N) bool, True where a patch is seen; on the device of ``keep_ids``."""
-        blank = torch.zeros(self.hidden.shape, dtype=torch.bool, device=self.keep_ids.device)
-        return blank.scatter(1, self.keep_ids, True)
+        """(B, N) bool, True where a patch is seen."""
+        return torch.zeros_like(self.inside).scatter(1, self.keep_ids, True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +161,15 @@ class Painter(nn.Module):
     def valid(self, batch: Batch) -> Tensor:
         """(B, N) bool, False where a patch is padding; an image that is all padding is all image."""
         valid = valid_patches(batch.valid, self.fine_px)
-        return valid | ~valid.any(1, keepdim=True)
+        return valid if _one_value(valid) else valid | ~valid.any(1, keepdim=True)
 
     def choose(self, batch: Batch, chance: Chance) -> Choice:
         """Draw the patches that are seen."""
-        share = share_per_patch(batch.lung, self.fine_px).cpu()
-        valid = self.valid(batch).cpu()
-        where = share_map(self.config.mask, share, batch.has_contour.cpu(), self.vit.grid)
+        share = share_per_patch(batch.lung, self.fine_px)
+        valid = self.valid(batch)
+        where = share_map(self.config.mask, share, batch.has_contour, self.vit.grid)
         keep_ids = draw(where, valid, self.config.inside, self.config.outside, chance, self.visible)
-        hidden, inside = hidden_patches(keep_ids, valid), where >= INSIDE_FROM
-        return Choice(keep_ids.to(batch.image.device), hidden, valid, share, inside)
+        return Choice(keep_ids, unseen(keep_ids, share.shape[1]), valid, share, where >= INSIDE_FROM)
 
     def forward(self, tokens: Tensor, fine: Tensor, choice: Choice) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error over the hidden patches.
@@ -189,18 +188,26 @@ class Painter(nn.Module):
             The loss; its parts ``inside`` (error inside the lungs; that of all when there are
             none) and ``hidden`` (share of the patches that was hidden).
         """
-        hidden = choice.hidden
-        ids = choice.hidden_ids()
-        hidden_ids = ids.to(fine.device, non_blocking=True)
-        predicted = self.decoder(tokens, choice.keep_ids, hidden_ids, choice.valid)  # (M, P)
-        target, _, _ = pixel_target(self._levels(fine, hidden_ids), self.config.norm_pix)
+        real = choice.valid.gather(1, choice.hidden_ids)  # (B, N - K), False for padding
+        weight = (real / (real.sum(1, keepdim=True).clamp_min(1) * len(real))).flatten()
+        lungs = (choice.share.gather(1, choice.hidden_ids) >= INSIDE_FROM).flatten()
+        ids = flat_ids(choice.hidden_ids, fine.shape[1])
+        if fine.device.type == "cpu":  # a GPU paints padding too: to count it first would be to wait
+            some = real.flatten().nonzero()[:, 0]
+            ids, weight, lungs = ids[some], weight[some], lungs[some]
+        predicted = self._paint(tokens, choice, ids)  # (M, P)
+        target, _, _ = pixel_target(self._levels(fine, ids), self.config.norm_pix)
         error = mean_square(predicted, target)  # (M,)
-        counts = hidden.sum(1)  # (B,)
-        weight = (1.0 / (counts * len(counts))).repeat_interleave(counts).to(error.device, non_blocking=True)
-        lungs = (choice.share.flatten()[ids] >= INSIDE_FROM).to(error.device, non_blocking=True)  # (M,)
-        inside = torch.where(lungs.any(), (error * lungs).sum() / lungs.sum().clamp_min(1), error.mean())
-        ratio = (hidden.sum() / choice.valid.sum()).to(error.device)
-        return (error * weight).sum(), {"inside": inside.detach(), "hidden": ratio}
+        loss = (error * weight).sum()
+        of_lungs = weight * lungs
+        inside = torch.where(of_lungs.any(), (error * of_lungs).sum() / of_lungs.sum().clamp_min(1e-9), loss)
+        return loss, {"inside": inside.detach(), "hidden": real.sum() / choice.valid.sum()}
+
+    def _paint(self, tokens: Tensor, choice: Choice, ids: Tensor) -> Tensor:
+        whole = _one_value(choice.valid) or (ids.device.type == "cpu" and bool(choice.valid.all()))
+        mask = None if whole else choice.valid
+        painted: Tensor = self.decoder(tokens, choice.keep_ids, ids, choice.valid.shape[1], mask)
+        return painted
 
     @torch.no_grad()
     def show(self, tokens: Tensor, fine: Tensor, choice: Choice) -> Reconstruction:
@@ -209,15 +216,16 @@ class Painter(nn.Module):
         With ``norm_pix`` the model predicts no mean and no contrast: these are taken from the
         patch that was hidden, so a picture looks better than the model alone could make it.
         """
-        hidden_ids = choice.hidden_ids().to(fine.device)
-        predicted = self.decoder(tokens, choice.keep_ids, hidden_ids, choice.valid).float()
-        _, mean, deviation = pixel_target(self._levels(fine, hidden_ids), self.config.norm_pix)
+        hidden = choice.hidden
+        ids = hidden.flatten().nonzero()[:, 0]
+        predicted = self._paint(tokens, choice, ids).float()
+        _, mean, deviation = pixel_target(self._levels(fine, ids), self.config.norm_pix)
         whole = levels(fine, self.vit.channels)
         painted, masked = whole.clone(), whole.clone()
-        painted.flatten(0, 1)[hidden_ids] = predicted * deviation + mean
-        masked.flatten(0, 1)[hidden_ids] = 0.0
+        painted.flatten(0, 1)[ids] = predicted * deviation + mean
+        masked.flatten(0, 1)[ids] = 0.0
         original, seen, drawn = (self._picture(p) for p in (whole, masked, painted))
-        return Reconstruction(original, seen, drawn, choice.hidden, choice.inside)
+        return Reconstruction(original, seen, drawn, hidden.cpu(), choice.inside.cpu())
 
     def _levels(self, fine: Tensor, ids: Tensor) -> Tensor:
         return levels(fine.flatten(0, 1).index_select(0, ids), self.vit.channels)  # (M, P)
@@ -225,3 +233,8 @@ class Painter(nn.Module):
     def _picture(self, patches: Tensor) -> Tensor:
         image = unpatchify(patches, self.fine_px, self.vit.grid[0], self.vit.channels).mean(1)
         return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def _one_value(valid: Tensor) -> bool:
+    """Whether the stream says, without a look at the values, that nothing is padding."""
+    return not any(valid.stride())
