@@ -102,7 +102,7 @@ class LungModel:
 def load_model(path: Path) -> LungModel:
     """Read a model that `benchmarks/contour_train.py` wrote."""
     tensors = load_file(path)
-    with torch.random.fork_rng(devices=[]):  # loading weights is no chance of the caller's
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # nothing of the caller's is touched
         net = LungNet()
     kept = {n[4:]: v.float() for n, v in tensors.items() if n.startswith("net.")}
     counters = {n: v for n, v in net.state_dict().items() if n.endswith("num_batches_tracked")}

@@ -148,8 +148,9 @@ def visible_count(policy: Policy, grid: tuple[int, int], inside: float, outside:
     """
     if policy == "contour":
         policy = "atlas"
-    typical = share_map(policy, torch.zeros(1, grid[0] * grid[1]), torch.zeros(1, dtype=torch.bool), grid)[0]
-    return wanted_count(typical, inside, outside)
+    with torch.device("cpu"):  # a number is wanted, whatever device a model is built on
+        blank, none = torch.zeros(1, grid[0] * grid[1]), torch.zeros(1, dtype=torch.bool)
+        return wanted_count(share_map(policy, blank, none, grid)[0], inside, outside)
 
 
 def wanted_count(share: Tensor, inside: float, outside: float) -> int:
