@@ -11,6 +11,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
     BertConfig,
     BertModel,
+    CLIPConfig,
+    CLIPModel,
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     PreTrainedTokenizerFast,
@@ -37,6 +39,13 @@ def text_model(folder: Path, kind: str) -> Path:
             vocab_size=len(WORDS), projection_dim=8, max_position_embeddings=12, eos_token_id=6, **SIZE
         )
         CLIPTextModelWithProjection(clip).save_pretrained(folder)
+    elif kind == "clip with its image encoder":
+        both = CLIPConfig(
+            text_config={"vocab_size": len(WORDS), "max_position_embeddings": 12, "eos_token_id": 6, **SIZE},
+            vision_config={"image_size": 8, "patch_size": 4, **SIZE},
+            projection_dim=8,
+        )
+        CLIPModel(both).save_pretrained(folder)
     else:
         BertModel(BertConfig(vocab_size=len(WORDS), max_position_embeddings=12, **SIZE)).save_pretrained(
             folder
@@ -59,7 +68,7 @@ def test_letters_are_the_same_for_ever() -> None:
     assert found.nonzero()[:4, 0].tolist() == [54, 62, 64, 110]
 
 
-@pytest.mark.parametrize(("kind", "width"), [("clip", 8), ("bert", 16)])
+@pytest.mark.parametrize(("kind", "width"), [("clip", 8), ("clip with its image encoder", 8), ("bert", 16)])
 def test_a_text_encoder_from_a_folder_gives_vectors_of_length_one(
     kind: str, width: int, tmp_path: Path
 ) -> None:
