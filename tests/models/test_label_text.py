@@ -23,6 +23,7 @@ from xraytk.models.label_text import LETTERS, embed_labels, embed_letters
 
 WORDS = ("[PAD]", "[UNK]", "pleural", "effusion", "thickening", "nodule", "[END]")
 NAMES = ("nodule", "pleural effusion", "pleural thickening")
+SPECIAL = {"bos_token_id": 5, "eos_token_id": 6}
 SIZE = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
@@ -36,12 +37,12 @@ def text_model(folder: Path, kind: str) -> Path:
     ).save_pretrained(folder)
     if kind == "clip":
         clip = CLIPTextConfig(
-            vocab_size=len(WORDS), projection_dim=8, max_position_embeddings=12, eos_token_id=6, **SIZE
+            vocab_size=len(WORDS), projection_dim=8, max_position_embeddings=12, **SPECIAL, **SIZE
         )
         CLIPTextModelWithProjection(clip).save_pretrained(folder)
     elif kind == "clip with its image encoder":
         both = CLIPConfig(
-            text_config={"vocab_size": len(WORDS), "max_position_embeddings": 12, "eos_token_id": 6, **SIZE},
+            text_config={"vocab_size": len(WORDS), "max_position_embeddings": 12, **SPECIAL, **SIZE},
             vision_config={"image_size": 8, "patch_size": 4, **SIZE},
             projection_dim=8,
         )

@@ -69,18 +69,25 @@ def embed_letters(names: Sequence[str]) -> Tensor:
 
 def _load(name: str) -> tuple[Any, Any]:
     """Tokenizer and frozen text encoder by name or folder; nothing is unpickled."""
-    from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
+    from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection, logging
 
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # what a text encoder leaves of a whole CLIP is no warning
     try:
         config = AutoConfig.from_pretrained(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
         kind: Any = CLIPTextModelWithProjection if config.model_type in _CLIP else AutoModel
-        encoder = kind.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+        if config.model_type == "clip":
+            config.text_config.projection_dim = config.projection_dim
+            config = config.text_config
+        encoder = kind.from_pretrained(name, config=config, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"cannot load the text encoder {name} for the names of the labels",
             str(error).splitlines()[0],
             "Give the folder of a transformers model (CLIP, or one of sentences) with its tokenizer and "
             'model.safetensors, or head.text="" for vectors of letters, which need no model.',
         ) from None
+    finally:
+        logging.set_verbosity(before)
     return tokenizer, encoder.eval()
