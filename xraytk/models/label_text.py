@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import ERROR
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ def _load(name: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection, logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()  # what a text encoder leaves of a whole CLIP is no warning
+    logging.set_verbosity(ERROR)  # what a text encoder leaves of a whole CLIP is no warning
     try:
         config = AutoConfig.from_pretrained(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
