@@ -274,7 +274,7 @@ def train(
     """Stage one: findings with side and zone. Stage two: reports, from that encoder."""
     torch.manual_seed(seed)
     rates = [float(np.mean([d in s.details for s in samples])) for d in details]
-    namer = ClassifyTask(VIT, HeadConfig(pool="attention", weight="none"), details, rates)
+    namer = ClassifyTask(VIT, HeadConfig(kind="attention", weight="none"), details, rates)
     with torch.no_grad():
         namer.encoder.project.weight *= GAIN
     for path in ("name", "write"):

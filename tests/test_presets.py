@@ -142,3 +142,12 @@ def test_a_plan_says_what_the_comment_does(name: str, gflop: float, hours: float
     assert round(made.gflop_forward, 1) == gflop
     assert round(made.hours, 1) == hours
     json.dumps(made.lines())
+
+
+def test_medical_mae_finetunes_as_its_authors_do() -> None:
+    made = configs.load(FinetuneConfig, preset="medical-mae", flags={"task": "classify"})
+    assert (made.epochs, made.drop_path, made.data["randaug"]) == (75, 0.2, 6.0)
+    assert (made.optim.layer_decay, made.optim.weight_decay, made.optim.min_lr) == (0.55, 0.05, 1e-5)
+    assert made.optim.lr == 2.5e-4 * made.batch / 256
+    assert (made.head.kind, made.head.weight) == ("linear", "none")
+    assert made.encoder == configs.load(PretrainConfig, preset="medical-mae").vit

@@ -33,7 +33,7 @@ from xraytk.models.flops import count_flops
 from xraytk.models.language import DecoderConfig
 from xraytk.models.timm_layout import FROM_HUB
 from xraytk.models.tokens import Vocabulary
-from xraytk.models.vit import VitConfig, normalise
+from xraytk.models.vit import VitConfig, normalise, set_drop_path
 from xraytk.models.weights import (
     encoder_config,
     find_weights,
@@ -46,8 +46,10 @@ from xraytk.progress import Progress
 from xraytk.records import LANGUAGES, Batch
 from xraytk.runpage import PAGE, Painter, showing
 from xraytk.tasks import saved
-from xraytk.tasks.classification import ClassifyTask, HeadConfig
+from xraytk.tasks.classification import ClassifyTask
+from xraytk.tasks.heads import HeadConfig
 from xraytk.tasks.reporting import ReportTask
+from xraytk.tasks.targets import ALL, Chosen, LabelConfig, images_of, rates_of, stand_in
 from xraytk.train.checkpoint import read_state
 from xraytk.train.launch import MachineConfig, device_of, launch
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
@@ -84,6 +86,11 @@ class FinetuneConfig:
             a note names what was given in vain.
         decoder: Size of the report decoder.
         head: Head of the classifier.
+        labels: What is made of labels that their source calls uncertain.
+        label_budget: Share of the training patients that a classifier learns from, in (0, 1]; of the
+            same seed a smaller share lies within a larger. Validation stays whole.
+        drop_path: Chance of leaving out a branch of the encoder's last block while training, falling
+            to 0 towards the first, in [0, 1); see `models.vit.set_drop_path`.
         optim: Optimizer and schedule.
         batch: Images of one update, over all processes.
         epochs: How often every image is seen, when ``steps`` is 0.
@@ -113,6 +120,9 @@ class FinetuneConfig:
     encoder: VitConfig = field(default_factory=VitConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    label_budget: float = 1.0
+    drop_path: float = 0.0
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-4, beta2=0.999, layer_decay=0.75))
     batch: int = 64
     steps: int = 0
@@ -141,6 +151,14 @@ class FinetuneConfig:
         for name in ("batch", "validate_samples"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", "wanted at least 1")
+        if not 0 < self.label_budget <= 1:
+            raise UsageError(f"label_budget is {self.label_budget}", "wanted a share above 0 and up to 1")
+        if not 0 <= self.drop_path < 1:
+            raise UsageError(f"drop_path is {self.drop_path}", "wanted from 0 to below 1")
+        if self.task == "report" and (self.label_budget, self.labels) != (1.0, LabelConfig()):
+            raise UsageError(
+                "label_budget and labels.* are for classify", "reports are learned without labels"
+            )
         check_length(self.steps, self.epochs)
         check_name(self.name or self.task)
         check_loggers(self.loggers)
@@ -266,11 +284,13 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
         skipped = SkipList(config.folder / SKIPPED)
-        learner = _learner(config, skipped, progress)
-        train = _stream(config, "train", learner, skipped)
+        chosen = _chosen(config, skipped, progress)
+        learner = _learner(config, skipped, progress, chosen)
+        train = _stream(config, "train", learner, skipped, chosen)
         val = _validation(config, learner, skipped, progress)
         check_batch(config.batch, train.count)
-        state = {**to_dict(config), **shown(config.shards), INPUTS: _inputs(train, init)}
+        made_of = _inputs(train, init, config.labels.uncertain_from)
+        state = {**to_dict(config), **shown(config.shards), INPUTS: made_of}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
             _start(config.folder, learner, init, progress)
@@ -313,10 +333,12 @@ def _start(folder: Path, learner: Task, init: Path | None, progress: Progress) -
     write_report(folder, init, load_encoder(learner.encoder, init), progress)
 
 
-def _inputs(train: Stream, init: Path | None) -> dict[str, str]:
+def _inputs(train: Stream, init: Path | None, first: Path | None) -> dict[str, str]:
     made_of = {"shards": train.fingerprint}
     if init is not None:
         made_of["init"] = sha256_of(find_weights(init))
+    if first is not None:
+        made_of["uncertain_from"] = sha256_of(find_weights(first / "best"))
     return made_of
 
 
@@ -412,7 +434,9 @@ def _train_flops(config: FinetuneConfig, learner: Task, train: Stream) -> float:
     return distributed.gather(found)[0]
 
 
-def _stream(config: FinetuneConfig, split: str, learner: Task, skipped: SkipList) -> Stream:
+def _stream(
+    config: FinetuneConfig, split: str, learner: Task, skipped: SkipList, chosen: Chosen = ALL
+) -> Stream:
     return Stream(
         config.shards or Workspace(config.work).shards,
         split,
@@ -420,6 +444,8 @@ def _stream(config: FinetuneConfig, split: str, learner: Task, skipped: SkipList
         seed=config.seed,
         needs=learner.needs | ({"patient_hash"} if split == "val" else set()),
         labels=learner.labels if isinstance(learner, ClassifyTask) else None,
+        uncertain=chosen.uncertain,
+        only=chosen.only,
         device=device_of(config.machine),
         skipped=skipped,
         cache=config.cache,
@@ -439,20 +465,48 @@ def _once(val: Stream, config: FinetuneConfig) -> Iterator[Batch]:
     return val.once(batch=VALIDATION_BATCH, workers=config.machine.workers)
 
 
-def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> Task:
+def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress, chosen: Chosen = ALL) -> Task:
     """Build the task with fresh weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if config.task == "report":
-            return _report_task(config, skipped, progress)
-        return _classify_task(config, skipped)
+            task: Task = _report_task(config, skipped, progress)
+        else:
+            task = _classify_task(config, skipped, chosen)
+    if config.freeze != "encoder":
+        set_drop_path(task.encoder.blocks, config.drop_path)
+    return task
 
 
-def _texts(config: FinetuneConfig, needs: str, skipped: SkipList) -> Stream:
+def _chosen(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> Chosen:
+    """Which training images a classifier learns from, and what stands for uncertain labels."""
+    if config.task != "classify":
+        return ALL
+    device = device_of(config.machine)
+
+    def stream(data: StreamConfig | None = None, **more: Any) -> Stream:
+        return _train_split(config, skipped, data, device=device if data else torch.device("cpu"), **more)
+
+    only = images_of(config.label_budget, config.seed, stream)
+    if only is not None:
+        progress.note(f"label_budget {config.label_budget:g}: {len(only):,} training images")
+    return Chosen(only, stand_in(config.labels, only, stream, config.folder, device, progress))
+
+
+def _texts(config: FinetuneConfig, needs: str, skipped: SkipList, chosen: Chosen = ALL) -> Stream:
     """The training split without its images."""
-    plain = StreamConfig(image_px=1, skip_bad=bool(config.data.get("skip_bad", False)))
+    return _train_split(
+        config, skipped, needs=frozenset({needs}), only=chosen.only, uncertain=chosen.uncertain
+    )
+
+
+def _train_split(
+    config: FinetuneConfig, skipped: SkipList, data: StreamConfig | None = None, **more: Any
+) -> Stream:
+    """The training split; without ``data`` nobody wants its images."""
+    data = replace(data or StreamConfig(image_px=1), skip_bad=bool(config.data.get("skip_bad", False)))
     shards = config.shards or Workspace(config.work).shards
-    return Stream(shards, "train", plain, needs=frozenset({needs}), skipped=skipped, cache=config.cache)
+    return Stream(shards, "train", data, skipped=skipped, cache=config.cache, **more)
 
 
 def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> ReportTask:
@@ -466,16 +520,11 @@ def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) 
     return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")
 
 
-def _classify_task(config: FinetuneConfig, skipped: SkipList) -> ClassifyTask:
+def _classify_task(config: FinetuneConfig, skipped: SkipList, chosen: Chosen) -> ClassifyTask:
     """Count how often each label is present in the training split, and build the task."""
-    stream = _texts(config, "labels", skipped)
-    known = torch.zeros(len(stream.labels))
-    present = torch.zeros(len(stream.labels))
-    for batch in stream.once(batch=1024):
-        known += (~torch.isnan(batch.labels)).sum(0)
-        present += torch.nan_to_num(batch.labels).sum(0)
-    rates = (present / known).tolist()
-    return ClassifyTask(config.encoder, config.head, stream.labels, rates, frozen=config.freeze == "encoder")
+    stream = _texts(config, "labels", skipped, chosen)
+    frozen = config.freeze == "encoder"
+    return ClassifyTask(config.encoder, config.head, stream.labels, rates_of(stream), frozen=frozen)
 
 
 def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream | None) -> int:

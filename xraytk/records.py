@@ -24,6 +24,8 @@ FRONTAL_VIEWS = ("PA", "AP", "UNKNOWN")
 
 LANGUAGES = ("en", "zh")
 SPLITS = ("train", "val", "test")
+UNCERTAIN = -1.0
+"""Value of a label that its source calls uncertain, in labels.parquet and in shards."""
 
 RESEARCH_NOTICE = {
     "en": "Research software, not a medical device. AI-generated, not verified by a radiologist.",
@@ -124,7 +126,8 @@ class Batch:
         valid: (B, H, W) bool, False where letterboxing padded.
         lung: (B, H, W) bool, True inside the lung contour; all False when there is none.
         has_contour: (B,) bool.
-        labels: (B, C) float32 in {0, 1}, NaN where unknown; C may be 0.
+        labels: (B, C) float32, 0 or 1, NaN where unknown, between them where a model said what its
+            source calls uncertain; C may be 0.
         reports: For each language the B report texts, "" where there is none.
         image_id: The B hashed ids.
         patient_hash: The B hashed patients.

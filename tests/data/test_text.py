@@ -73,7 +73,7 @@ def test_wide_labels(tmp_path: Path) -> None:
     assert labels.ignored == 3
     assert labels.uncertain == 1
     assert _of(labels.table, "a") == {"Nodule": 1.0, "Pleural Effusion": 0.0}
-    assert _of(labels.table, "b") == {"Pleural Effusion": 1.0}
+    assert _of(labels.table, "b") == {"Nodule": -1.0, "Pleural Effusion": 1.0}
     assert _of(labels.table, "c") == {}
 
 
@@ -81,12 +81,20 @@ def test_long_labels(tmp_path: Path) -> None:
     rows = "file,label,value\na,Nodule,1\na,Mass,0\nb,Nodule,-1\nc,Nodule,1\nc,Nodule,0\n"
     labels = read_labels(_table(tmp_path, rows), KEY)
     assert _of(labels.table, "a") == {"Nodule": 1.0, "Mass": 0.0}
-    assert _of(labels.table, "b") == {}
+    assert _of(labels.table, "b") == {"Nodule": -1.0}
     assert _of(labels.table, "c") == {}
-    assert labels.uncertain == 2
+    assert (labels.uncertain, labels.contradictions) == (1, 1)
     with pytest.raises(DataError, match="row 2, column value") as caught:
         read_labels(_table(tmp_path, "file,label,value\na,Nodule,SECRET\n"), KEY)
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_certain_value_wins_over_an_uncertain_one_of_the_same_image(tmp_path: Path) -> None:
+    rows = "file,Nodule,Mass\na,-1,1\na,0,-1\nb,-1,\nb,-1,0\n"
+    labels = read_labels(_table(tmp_path, rows), KEY)
+    assert _of(labels.table, "a") == {"Nodule": 0.0, "Mass": 1.0}
+    assert _of(labels.table, "b") == {"Nodule": -1.0, "Mass": 0.0}
+    assert labels.contradictions == 0
 
 
 def test_labels_separated_by_bars_name_all_that_is_there(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def task() -> ClassifyTask:
     vit = VitConfig(image_px=32, patch_px=8, width=32, depth=1, heads=4)
-    return ClassifyTask(vit, HeadConfig(pool="attention"), ("A", "B"), (0.2, 0.7))
+    return ClassifyTask(vit, HeadConfig(kind="attention"), ("A", "B"), (0.2, 0.7))
 
 
 def test_a_model_comes_back_with_its_weights_and_facts(task: ClassifyTask, tmp_path: Path) -> None:

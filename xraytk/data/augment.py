@@ -12,7 +12,7 @@ table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytk.config import Pixels, rows_cols
+from xraytk.data import randaugment
 from xraytk.data.intensity import NO_CHANGE, Intensity
 from xraytk.errors import UsageError
 
@@ -43,6 +44,7 @@ class AugmentConfig:
         contrast: Largest random change of contrast, as a share, in [0, 1).
         gamma: Largest random exponent of the grey curve, at least 1; as likely its inverse.
         flip: Probability of mirroring left and right, with the words of reports, in [0, 1].
+        randaug: Magnitude of RandAugment, 0 (off) to 10, on top of all others; see `data.randaugment`.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -55,6 +57,7 @@ class AugmentConfig:
     contrast: float = 0.0
     gamma: float = 1.0
     flip: float = 0.0
+    randaug: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -76,14 +79,20 @@ class AugmentConfig:
                 raise UsageError(f"{name} must lie in 0 to 1, found {getattr(self, name)}")
         if not 0 <= self.flip <= 1:
             raise UsageError(f"flip must lie in 0 to 1, found {self.flip}")
+        if not 0 <= self.randaug <= 10:
+            raise UsageError(f"randaug must lie in 0 to 10, found {self.randaug}")
 
     @property
     def moves(self) -> bool:
         """Whether any draw moves an image; a flip alone does not count."""
-        return any(
-            getattr(self, name) != getattr(NOTHING, name)
-            for name in ("crop_scale", "crop_aspect", "rotate_deg", "shift", "zoom", "shear_deg")
-        )
+        moving = ("crop_scale", "crop_aspect", "rotate_deg", "shift", "zoom", "shear_deg", "randaug")
+        return any(getattr(self, name) != getattr(NOTHING, name) for name in moving)
+
+    @property
+    def most_deg(self) -> tuple[float, float]:
+        """Largest turn and largest shear that can be drawn, in degrees."""
+        more, most = randaugment.OPERATIONS * self.randaug / 10, randaugment.STRONGEST
+        return self.rotate_deg + more * most["rotate_deg"], self.shear_deg + more * most["shear_deg"]
 
     @property
     def largest_zoom(self) -> float:
@@ -138,13 +147,13 @@ def draw(rng: np.random.Generator, config: AugmentConfig = NOTHING) -> Augmentat
 
     Args:
         rng: The sample's own generator.
-        config: How far chance may go.
+        config: How far chance may go; with ``randaug`` come two draws for each of its operations.
     """
     (share, x, y, turn, gain, aspect, right, down, zoom, shear, light, curve, mirror) = rng.random(
         DRAWS
     ).tolist()
     low, high = config.crop_scale
-    return Augmentation(
+    drawn = Augmentation(
         crop_share=low + share * (high - low),
         crop_x=x,
         crop_y=y,
@@ -159,6 +168,25 @@ def draw(rng: np.random.Generator, config: AugmentConfig = NOTHING) -> Augmentat
             brightness=(2 * light - 1) * config.brightness,
             contrast=1 + (2 * gain - 1) * config.contrast,
             gamma=config.gamma ** (2 * curve - 1),
+        ),
+    )
+    if not config.randaug:
+        return drawn
+    return _with(drawn, randaugment.amounts(config.randaug, rng.random((randaugment.OPERATIONS, 2))))
+
+
+def _with(drawn: Augmentation, more: Mapping[str, float]) -> Augmentation:
+    """Add RandAugment's amounts to a draw."""
+    return replace(
+        drawn,
+        **{
+            name: getattr(drawn, name) + more[name]
+            for name in ("rotate_deg", "shear_deg", "shift_x", "shift_y")
+        },
+        intensity=Intensity(
+            gamma=drawn.intensity.gamma * 2 ** more["gamma"],
+            contrast=drawn.intensity.contrast * 2 ** more["contrast"],
+            brightness=drawn.intensity.brightness + more["brightness"],
         ),
     )
 

@@ -52,7 +52,9 @@ def read_tables(
         read = read_labels(path, key)
         note(f"labels: {len(read.names):,} labels, {read.ignored:,} other columns left out")
         if read.uncertain:
-            note(f"labels: {read.uncertain:,} uncertain values left out")
+            note(f"labels: {read.uncertain:,} values are uncertain (-1)")
+        if read.contradictions:
+            note(f"labels: {read.contradictions:,} values left out, their rows contradict each other")
         labels = cast(Lookup[Labels], read.table)
     if (path := given["metadata"]) is not None:
         metadata = read_metadata(path, key)

@@ -22,7 +22,7 @@ from xraytk.data.shard_writer import NAME
 from xraytk.data.side import Side, float_lists, polygon_lists
 from xraytk.errors import DataError
 from xraytk.progress import Progress
-from xraytk.records import LANGUAGES
+from xraytk.records import LANGUAGES, UNCERTAIN
 
 META = (  # the columns of the manifest that travel with a sample; no path, no hash of a source
     "image_id",
@@ -190,18 +190,20 @@ class Joined:
             row = pc.index_in(batch["image_id"], value_set=self.image_id).fill_null(-1).to_numpy()
             coded = batch["label"].dictionary_encode()
             numbers = [number_of.setdefault(text, len(number_of)) for text in coded.dictionary.to_pylist()]
-            known = (value == 0) | (value == 1)
+            known = (value == 0) | (value == 1) | (value == UNCERTAIN)
             odd += int((~known).sum())
             name = np.array(numbers, np.int32)[coded.indices.to_numpy()]
             mine = known & (row >= 0)
             found.append(np.stack([row[mine], name[mine], value[mine]], axis=1).astype(np.int32))
         if odd:
-            progress.note(f"{odd} label values are neither 0 nor 1 and count as unknown")
+            progress.note(f"{odd} label values are none of 0, 1, -1 and count as unknown")
         labels = np.concatenate(found)
-        names = sorted(text for text, number in number_of.items() if (labels[:, 1] == number).any())
+        certain = set(labels[labels[:, 2] >= 0, 1].tolist())  # the others would be classes without truth
+        names = sorted(text for text, number in number_of.items() if number in certain)
         place = np.full(len(number_of) + 1, -1, np.int32)
         place[[number_of[text] for text in names]] = np.arange(len(names))
         labels[:, 1] = place[labels[:, 1]]
+        labels = labels[labels[:, 1] >= 0]
         return names, labels[np.lexsort((labels[:, 1], labels[:, 0]))]
 
     def _labels_of(self, rows: NDArray[np.int64]) -> list[dict[str, int]]:

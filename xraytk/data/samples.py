@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,10 @@ from xraytk.data.order import chance
 from xraytk.data.shards import SLOT, ShardReader
 from xraytk.data.skipped import SkipList, Skipped
 from xraytk.errors import DataError, UsageError
-from xraytk.records import LANGUAGES, Batch
+from xraytk.records import LANGUAGES, UNCERTAIN, Batch
 
+StandIn = float | Callable[[str, str], float]
+"""A value, or one for each image and label."""
 PIXELS = frozenset({"image", "valid", "lung", "has_contour"})
 
 _TRIES = 8
@@ -95,6 +98,7 @@ class Samples:
         seed: Of the augmentation.
         needs: Fields of `Batch` that are wanted.
         labels: Names and order of the labels.
+        uncertain: What stands for labels that their source calls uncertain.
         skipped: Where broken samples are listed.
         pinned: Batches lie in pinned memory.
     """
@@ -108,6 +112,7 @@ class Samples:
         needs: frozenset[str],
         labels: Sequence[str],
         skipped: SkipList,
+        uncertain: StandIn = math.nan,
         pinned: bool = False,
     ) -> None:
         self._reader = reader
@@ -116,6 +121,7 @@ class Samples:
         self._needs = needs
         self._labels = {name: i for i, name in enumerate(labels)}
         self._mirrored_labels = {sides.swapped(name): i for name, i in self._labels.items()}
+        self._uncertain = uncertain
         self._skipped = skipped
         self._memory = Memory(pinned)
         self._image = self._which_image()
@@ -180,7 +186,7 @@ class Samples:
                 values = np.full(len(self._labels), np.nan, np.float32)
                 for name, value in (self._json(row, "labels") or {}).items():
                     if name in columns:
-                        values[columns[name]] = value
+                        values[columns[name]] = self._value(value, out.image_id[i], name)
                 out.labels[i] = torch.from_numpy(values)
             if "reports" in self._needs:
                 for language in LANGUAGES:
@@ -188,6 +194,11 @@ class Samples:
                     out.reports[language][i] = sides.swapped(text) if drawn.flip else text
         except _BROKEN as error:
             raise self._reader.broken(row, f"{type(error).__name__}: {error}") from error
+
+    def _value(self, value: float, image_id: str, label: str) -> float:
+        if value != UNCERTAIN:
+            return value
+        return self._uncertain if isinstance(self._uncertain, float) else self._uncertain(image_id, label)
 
     def _fill_pixels(self, made: Made, i: int, row: int, drawn: augment.Augmentation) -> None:
         out, size, fit = made.batch, self._config.size, self._config.fit

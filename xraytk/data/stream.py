@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Collection, Generator, Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from xraytk.data.ahead import Job, done_ahead
 from xraytk.data.cache import CacheConfig
 from xraytk.data.order import Order, Outlook, positions
 from xraytk.data.place_on_device import on_device
-from xraytk.data.samples import Made, Samples, StreamConfig
+from xraytk.data.samples import Made, Samples, StandIn, StreamConfig
 from xraytk.data.shard_index import MADE_BY
 from xraytk.data.shards import ShardReader
 from xraytk.data.skipped import SkipList
@@ -46,6 +47,8 @@ class Stream:
             lungs and labels are then empty of content, valid is all True, patients are "").
         labels: Names and order of the labels; those the shards do not know are unknown (NaN)
             for every sample. None for all that the shards know.
+        uncertain: What stands for labels that their source calls uncertain: a value (NaN: they are
+            unknown), or a function of ``image_id`` and label.
         device: Where batches go.
         skipped: Where broken samples are listed when ``config.skip_bad`` is set.
         warp_on_device: Turn and crop on the device; by default on every one but the CPU.
@@ -68,6 +71,7 @@ class Stream:
         seed: int = 0,
         needs: frozenset[str] = FIELDS,
         labels: tuple[str, ...] | None = None,
+        uncertain: StandIn = math.nan,
         device: torch.device = CPU,
         skipped: SkipList | None = None,
         warp_on_device: bool | None = None,
@@ -107,6 +111,7 @@ class Stream:
             seed=seed,
             needs=needs,
             labels=self.labels,
+            uncertain=uncertain,
             skipped=self.skipped,
             pinned=device.type == "cuda",
         )

@@ -28,10 +28,11 @@ from xraytk.data.sheet import (
     read_sheet,
 )
 from xraytk.errors import DataError
-from xraytk.records import SPLITS
+from xraytk.records import SPLITS, UNCERTAIN
 
 _VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 _UNCERTAIN = ("-1", "-1.0", "uncertain")
+_CELLS = {**_VALUES, **dict.fromkeys(_UNCERTAIN, UNCERTAIN)}
 _VIEWS = {"pa": "PA", "ap": "AP", "lateral": "LATERAL", "lat": "LATERAL", "l": "LATERAL", "ll": "LATERAL"}
 _VIEWS |= {"rl": "LATERAL", "正位": "PA", "后前位": "PA", "前后位": "AP", "侧位": "LATERAL", "other": "OTHER"}
 SEXES = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O", "other": "O"}
@@ -60,15 +61,17 @@ class Labels:
     """What a labels table holds.
 
     Args:
-        table: For each key the known labels, 0 or 1.
-        names: All labels, sorted.
-        uncertain: Values left out because the table says -1, or says 0 and 1 of the same image.
+        table: For each key the known labels, 0 or 1, and `UNCERTAIN` ones.
+        names: All labels of which a value is known, sorted.
+        uncertain: Values that are uncertain.
+        contradictions: Values left out because the table says 0 and 1 of the same image.
         ignored: Number of columns taken neither as key nor as label.
     """
 
     table: Lookup[dict[str, float]]
     names: tuple[str, ...]
     uncertain: int
+    contradictions: int
     ignored: int
 
 
@@ -180,7 +183,9 @@ def read_labels(path: Path, key: bytes) -> Labels:
         (kind, cell, {name: v for name, v in (values or {}).items() if v is not None})
         for kind, cell, values in merged
     ]
-    names = tuple(sorted({name for _, _, value in entries for name in value}))
+    names = tuple(
+        sorted({name for _, _, values in entries for name, value in values.items() if value != UNCERTAIN})
+    )
     if not names and (contradictions or reader.uncertain):
         raise DataError(
             f"table {sheet.name} says nothing certain of any label",
@@ -191,13 +196,17 @@ def read_labels(path: Path, key: bytes) -> Labels:
     if not names:
         raise sheet.lacks("labels: columns of 0 and 1, or label and value, or names separated by |")
     ignored = len(sheet.columns) - len(keys | reader.used)
-    return Labels(Lookup(entries, key), names, reader.uncertain + contradictions, ignored)
+    return Labels(Lookup(entries, key), names, reader.uncertain, contradictions, ignored)
 
 
 def _merge_labels(old: LabelValues, new: LabelValues) -> LabelValues | None:
-    """Labels of one key from two rows; None where they contradict each other."""
-    clash = {name: None for name in old.keys() & new.keys() if old[name] != new[name]}
-    return {**old, **new, **clash}
+    """Labels of one key from two rows; None where they contradict each other; a certain value wins."""
+    merged = {**old, **new}
+    for name in old.keys() & new.keys():
+        if old[name] != new[name]:
+            values = {old[name], new[name]} - {UNCERTAIN}
+            merged[name] = values.pop() if len(values) == 1 else None
+    return merged
 
 
 def _check_header(sheet: Sheet, columns: set[int]) -> None:
@@ -254,7 +263,7 @@ class _Wide:
     def values(self, number: int, row: tuple[str, ...]) -> LabelValues:
         cells = {self._columns[i]: row[i].strip().casefold() for i in self.used}
         self.uncertain += sum(cell in _UNCERTAIN for cell in cells.values())
-        return {name: _VALUES[cell] for name, cell in cells.items() if cell in _VALUES}
+        return {name: _CELLS[cell] for name, cell in cells.items() if cell in _CELLS}
 
 
 class _Long:
@@ -270,9 +279,9 @@ class _Long:
         name, cell = tidy(row[self._name_at]), row[self._value_at].strip().casefold()
         if cell in _UNCERTAIN:
             self.uncertain += 1
-        elif cell in _VALUES and name:
-            return {name: _VALUES[cell]}
-        elif cell not in ("", "nan"):
+        if cell in _CELLS and name:
+            return {name: _CELLS[cell]}
+        if cell not in ("", "nan"):
             raise _wrong(self._sheet, number, self._value_at, "0, 1, -1 or nothing")
         return {}
 

@@ -49,8 +49,9 @@ def canvas_px(size: Pixels, config: AugmentConfig) -> tuple[int, int]:
     """
     rows, cols = rows_cols(size)
     most = np.array([cols, rows], np.float64)
+    widest = config.most_deg
     for turn, lean in itertools.product((-1.0, 1.0), repeat=2):
-        chance = Augmentation(rotate_deg=turn * config.rotate_deg, shear_deg=lean * config.shear_deg)
+        chance = Augmentation(rotate_deg=turn * widest[0], shear_deg=lean * widest[1])
         linear = affine(rows, cols, (rows, cols), "stretch", chance)[:, :2]
         linear = linear / np.hypot(linear[0], linear[1])  # the least that `shrunk` leaves
         most = np.maximum(most, np.abs(np.linalg.inv(linear)) @ [cols, rows])

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from timm.layers.drop import DropPath
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -160,27 +161,69 @@ class Vit(nn.Module):
         Returns:
             (B, 1 + K, D).
         """
-        positions = self.positions[1:]  # (N, D)
-        if keep_ids is not None:
-            patches = take(patches, keep_ids)  # (B, K, P)
-            positions = positions[keep_ids]  # (B, K, D)
-            valid = None if valid is None else valid.gather(1, keep_ids)
-        if patches.dtype == torch.uint8:
-            patches = levels(patches, self.config.channels)
-        tokens = self.project(patches) + positions  # (B, K, D)
-        first = (self.cls_token + self.positions[:1]).expand(tokens.shape[0], -1, -1)  # (B, 1, D)
-        tokens = torch.cat([first.to(tokens.dtype), tokens], 1)
+        if keep_ids is not None and valid is not None:
+            valid = valid.gather(1, keep_ids)
         mask = None if valid is None else attention_mask(valid)
+        tokens = self._embed(patches, keep_ids)
         for block in self.blocks:
             tokens = block(tokens, attn_mask=mask)
         normed: Tensor = self.norm(tokens)
         return normed
+
+    def below_last(self, image: Tensor, *, valid: Tensor) -> Tensor:
+        """Tokens as they enter the last block, for heads that use that block and the norm themselves.
+
+        Args:
+            image: As for `forward`.
+            valid: (B, N) bool, False where a patch is padding.
+
+        Returns:
+            (B, 1 + N, D), not normed.
+        """
+        tokens = self._embed(patchify(image, self.config.patch_px), None)
+        mask = attention_mask(valid)
+        for number in range(len(self.blocks) - 1):
+            tokens = self.blocks[number](tokens, attn_mask=mask)
+        return tokens
+
+    def _embed(self, patches: Tensor, keep_ids: Tensor | None) -> Tensor:
+        """The class token, then the chosen patches with their positions, (B, 1 + K, D)."""
+        positions = self.positions[1:]  # (N, D)
+        if keep_ids is not None:
+            patches = take(patches, keep_ids)  # (B, K, P)
+            positions = positions[keep_ids]  # (B, K, D)
+        if patches.dtype == torch.uint8:
+            patches = levels(patches, self.config.channels)
+        tokens = self.project(patches) + positions  # (B, K, D)
+        first = (self.cls_token + self.positions[:1]).expand(tokens.shape[0], -1, -1)  # (B, 1, D)
+        return torch.cat([first.to(tokens.dtype), tokens], 1)
 
 
 def make_blocks(width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> nn.ModuleList:
     """Pre-norm transformer blocks with biases and LayerNorm epsilon 1e-6, as ViT and MAE have them."""
     norm: Any = partial(nn.LayerNorm, eps=1e-6)
     return nn.ModuleList(Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+
+
+def set_drop_path(blocks: nn.ModuleList, rate: float) -> None:
+    """Leave out whole branches of blocks by chance while training; images of a batch independently.
+
+    The rate rises linearly from 0 in the first block to ``rate`` in the last; kept branches are
+    scaled by 1 / (1 - rate), so that nothing changes in evaluation. The numbers come from torch's
+    generator, as those of dropout do, which the loop seeds for every micro-batch.
+
+    Args:
+        blocks: From `make_blocks`; changed in place.
+        rate: Of the last block, in [0, 1).
+
+    Source:
+        Huang et al. 2016, Deep networks with stochastic depth; the module is timm's.
+    """
+    for number, block in enumerate(blocks):
+        own = rate * number / max(1, len(blocks) - 1)
+        for name in ("drop_path1", "drop_path2"):
+            part: nn.Module = DropPath(own) if own else nn.Identity()
+            setattr(block, name, part.train(block.training))
 
 
 def initialise(module: nn.Module) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,40 +15,29 @@ from torch import Tensor, nn
 from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.errors import DataError
+from xraytk.models.label_text import embed_labels
 from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
 from xraytk.records import Batch, Loss, Prediction
 from xraytk.tasks import metrics
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadConfig:
-    """The head of a classifier.
-
-    Args:
-        pool: "mean" of the patch tokens, or "attention": their mean weighted by a learned query.
-        weight: "vtb" weighs each label's loss by exp(1 - r) where it is present and exp(r) where
-            it is absent, r being its share in the training split; "none" does not.
-    """
-
-    pool: Literal["mean", "attention"] = "mean"
-    weight: Literal["none", "vtb"] = "vtb"
+from xraytk.tasks.heads import HeadConfig, PooledHead, VtbHead
 
 
 class ClassifyTask(nn.Module):
-    """Encoder, pooling, norm and one linear output a label.
+    """Encoder and a head that gives one logit a label.
 
     Args:
         encoder: Shape of the encoder.
-        head: Pooling and weights.
+        config: Kind of the head, and weights of the loss.
         labels: Names of the C labels.
         rates: (C,) share of each label among its known training values; NaN where none is known.
+        vectors: (C, T) vectors of the labels' names for a head of kind "vtb"; made when None.
         frozen: Leave the encoder as it is.
 
     Raises:
-        DataError: If there is no label.
+        DataError: If there is no label, or the text encoder cannot be loaded.
 
     Source:
-        Weights: VTB (methods section 4). Mean over patch tokens with a norm: MAE, appendix A.
+        Weights: VTB (methods section 4).
     """
 
     needs = frozenset({"image", "valid", "labels"})
@@ -58,10 +46,11 @@ class ClassifyTask(nn.Module):
     def __init__(
         self,
         encoder: VitConfig,
-        head: HeadConfig,
+        config: HeadConfig,
         labels: Sequence[str],
         rates: Sequence[float] | None = None,
         *,
+        vectors: Tensor | None = None,
         frozen: bool = False,
     ) -> None:
         super().__init__()
@@ -72,12 +61,13 @@ class ClassifyTask(nn.Module):
                 "Give labels to `xraytk ingest --labels FILE`, then run `xraytk shard` again.",
             )
         self.encoder = Vit(encoder).requires_grad_(not frozen)
-        self.head, self.labels, self.frozen = head, tuple(labels), frozen
-        self.query = nn.Linear(encoder.width, 1) if head.pool == "attention" else None
-        self.norm = nn.LayerNorm(encoder.width)
-        self.output = nn.Linear(encoder.width, len(labels))
-        nn.init.trunc_normal_(self.output.weight, std=0.01)
-        nn.init.zeros_(self.output.bias)
+        self.config, self.labels, self.frozen = config, tuple(labels), frozen
+        self.head: PooledHead | VtbHead
+        if config.kind == "vtb":
+            vectors = embed_labels(labels, config.text) if vectors is None else vectors
+            self.head = VtbHead(encoder.width, vectors)
+        else:
+            self.head = PooledHead(encoder.width, len(labels), attention=config.kind == "attention")
         known = torch.tensor([0.5] * len(labels) if rates is None else list(rates))
         self.register_buffer("rates", torch.nan_to_num(known, nan=0.5))
 
@@ -89,15 +79,8 @@ class ClassifyTask(nn.Module):
         """
         config = self.encoder.config
         valid = valid_patches(batch.valid, config.patch_px)  # (B, N)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            tokens = self.encoder(normalise(batch.image, config.channels), valid=valid)[:, 1:]
-        if self.query is None:
-            share = valid.to(tokens.dtype)
-            share = share / share.sum(dim=1, keepdim=True)
-        else:
-            share = self.query(tokens)[..., 0].masked_fill(~valid, float("-inf")).softmax(dim=1)
-        pooled = torch.einsum("bn,bnd->bd", share.to(tokens.dtype), tokens)  # (B, D)
-        out: Tensor = self.output(self.norm(pooled))
+        image = normalise(batch.image, config.channels)
+        out: Tensor = self.head(self.encoder, image, valid, frozen=self.frozen)
         return out
 
     def forward(self, batch: Batch, chance: Chance) -> Loss:
@@ -110,7 +93,7 @@ class ClassifyTask(nn.Module):
 
     def _weights(self, truth: Tensor) -> Tensor:
         """Weight of every (B, C) truth in the loss."""
-        if self.head.weight != "vtb":
+        if self.config.weight != "vtb":
             return torch.ones_like(truth)
         rates = self.rates.to(truth)
         return torch.exp(truth * (1 - rates) + (1 - truth) * rates)
@@ -188,18 +171,17 @@ class ClassifyTask(nn.Module):
         """What `rebuild` needs, as plain values."""
         return {
             "encoder": dataclasses.asdict(self.encoder.config),
-            "head": dataclasses.asdict(self.head),
+            "head": dataclasses.asdict(self.config),
             "labels": list(self.labels),
+            **({"text_width": self.head.vectors.shape[1]} if isinstance(self.head, VtbHead) else {}),
         }
 
     @classmethod
     def rebuild(cls, model: Mapping[str, Any], folder: Path) -> ClassifyTask:
-        """Build the model that `describe` described, with random weights."""
-        return cls(
-            build(VitConfig, model["encoder"], "encoder."),
-            build(HeadConfig, model["head"], "head."),
-            model["labels"],
-        )
+        """Build the model that `describe` described, with random weights; no text encoder is loaded."""
+        head = build(HeadConfig, model["head"], "head.")
+        empty = torch.zeros(len(model["labels"]), model["text_width"]) if head.kind == "vtb" else None
+        return cls(build(VitConfig, model["encoder"], "encoder."), head, model["labels"], vectors=empty)
 
 
 def as_arrays(

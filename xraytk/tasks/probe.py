@@ -7,7 +7,7 @@ or 1, NaN where unknown; an unknown value is left out of its label and of nothin
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -137,11 +137,25 @@ def budget(train: Samples, share: float, seed: int) -> Samples:
         share: In (0, 1]; at least two patients are taken.
         seed: Of the draw.
     """
-    names = np.unique(np.asarray(train.patients, np.str_))
     if share >= 1:
         return train
-    drawn = np.random.default_rng(seed).permutation(names)[: max(2, round(share * len(names)))]
-    return train.at(np.flatnonzero(np.isin(np.asarray(train.patients, np.str_), drawn)))
+    drawn = drawn_patients(train.patients, share, seed)
+    return train.at(np.flatnonzero([patient in drawn for patient in train.patients]))
+
+
+def drawn_patients(patients: Collection[str], share: float, seed: int) -> frozenset[str]:
+    """A share of the patients; of the same seed a smaller share lies within a larger.
+
+    Args:
+        patients: Theirs, of every image.
+        share: In (0, 1]; at least two patients are taken.
+        seed: Of the draw.
+    """
+    names = np.unique(np.asarray(list(patients), np.str_))
+    if share >= 1:
+        return frozenset(names.tolist())
+    order = np.random.default_rng(seed).permutation(names)
+    return frozenset(order[: max(2, round(share * len(names)))].tolist())
 
 
 def probe(

@@ -37,8 +37,8 @@ def test_chexpert_of_any_release(published, top, files) -> None:
     assert (other.facts.sex, other.facts.age_years) == ("", None)
     assert front.facts.patient_hash == side.facts.patient_hash != other.facts.patient_hash
     assert front.facts.study_hash == side.facts.study_hash
-    assert front.labels == {"No Finding": 1.0, "Lung Opacity": 0.0}
-    assert side.labels is None
+    assert front.labels == {"No Finding": 1.0, "Cardiomegaly": -1.0, "Lung Opacity": 0.0}
+    assert side.labels == {"Enlarged Cardiomediastinum": -1.0}
     assert other.labels is None
 
 
@@ -47,9 +47,9 @@ def test_chexpert_uncertain_is_counted_and_splits_are_its_own(published) -> None
     published.write("valid.csv", HEAD + _rows("CheXpert-v1.0/valid").replace("patient0", "patient6"))
     layout = read_layout("chexpert", published.folder, published.key)
     assert {facts.split for _, _, facts in layout.metadata} == {"train", "val"}
-    assert "4 uncertain labels (-1) left out" in layout.notes
+    assert "4 labels are uncertain (-1)" in layout.notes
     assert any("2 ages left out" in note for note in layout.notes)
-    assert layout.names == ("Lung Opacity", "No Finding")
+    assert layout.names == ("Cardiomegaly", "Enlarged Cardiomediastinum", "Lung Opacity", "No Finding")
 
 
 def test_a_split_that_divides_a_patient_is_dropped_with_a_note(published) -> None:

@@ -72,13 +72,13 @@ def test_mimic_joins_images_to_their_study(mimic, ending) -> None:
     assert front.boxes is None
 
 
-def test_mimic_decubitus_is_no_frontal_view_and_uncertain_is_left_out(mimic) -> None:
+def test_mimic_decubitus_is_no_frontal_view_and_uncertain_stays(mimic) -> None:
     layout = read_layout("mimic", mimic.folder, mimic.key)
     known = mimic.of(layout, "2a2277a9-b0ded155-c0de8eb9-c124d10e-82c5caab.jpg")
     assert (known.facts.view, known.facts.split) == ("OTHER", "val")
-    assert known.labels == {sorted(FINDINGS)[2]: 0.0}
+    assert known.labels == {sorted(FINDINGS)[0]: -1.0, sorted(FINDINGS)[2]: 0.0}
     assert known.report is None
-    assert "1 uncertain labels (-1) left out" in layout.notes
+    assert "1 labels are uncertain (-1)" in layout.notes
     assert any("NegBio" in note for note in layout.notes)
     assert len(layout.tables) == 4
 

@@ -11,10 +11,10 @@ from xraytk.data.deid import hashed
 from xraytk.data.layouts.layout import Box, Counts
 from xraytk.data.sheet import canonical_path
 from xraytk.data.text import Report, language_of
+from xraytk.records import UNCERTAIN
 
 OLDEST = 120
-_VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
-_UNCERTAIN = ("-1", "-1.0")
+_VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": UNCERTAIN, "-1.0": UNCERTAIN}
 _VIEWS = {
     **dict.fromkeys(("pa", "postero-anterior", "posteroanterior"), "PA"),
     **dict.fromkeys(("ap", "antero-posterior", "anteroposterior", "ap_horizontal"), "AP"),
@@ -114,7 +114,7 @@ def report_of(*parts: str) -> Report:
 
 
 class LabelRows:
-    """Labels from rows of 1, 0, -1 (uncertain: left out) and blanks (unknown: left out).
+    """Labels from rows of 1, 0, -1 (uncertain) and blanks (unknown: left out).
 
     Equal rows share one dictionary, since a table has few distinct ones.
 
@@ -127,15 +127,15 @@ class LabelRows:
         self._known: dict[tuple[str, ...], tuple[dict[str, float], int, int]] = {}
 
     def values(self, cells: tuple[str, ...], counts: Counts) -> dict[str, float]:
-        """Known labels of a row; counts what is left out."""
+        """Known and uncertain labels of a row; counts the latter, and what is left out."""
         if cells not in self._known:
             known = {n: _VALUES[c] for n, c in zip(self._names, cells, strict=True) if c in _VALUES}
-            uncertain = sum(c in _UNCERTAIN for c in cells)
-            odd = sum(c not in ("", "nan", "NaN") for c in cells) - len(known) - uncertain
+            uncertain = sum(value == UNCERTAIN for value in known.values())
+            odd = sum(c not in ("", "nan", "NaN") for c in cells) - len(known)
             self._known[cells] = (known, uncertain, odd)
         known, uncertain, odd = self._known[cells]
         if uncertain:
-            counts["uncertain labels (-1) left out"] += uncertain
+            counts["labels are uncertain (-1)"] += uncertain
         if odd:
             counts["labels left out: they are none of 1, 0, -1"] += odd
         return known
