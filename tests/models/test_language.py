@@ -178,3 +178,7 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         SearchConfig(sample=True)
     with pytest.raises(UsageError, match=r"search\.top_p"):
         SearchConfig(top_p=0)
+    with pytest.raises(UsageError, match="top_k"):
+        MemoryConfig(rows=9)
+    with pytest.raises(UsageError, match="even"):
+        DecoderConfig(kind="cmn", width=15, heads=3)

@@ -47,7 +47,7 @@ def generation_config(search: SearchConfig, *, longest: int, eos: int, pad: int)
     return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=longest,
         num_beams=search.beam,
-        length_penalty=search.length_penalty,
+        length_penalty=search.length_penalty if search.beam > 1 else 1.0,
         do_sample=False,
         no_repeat_ngram_size=search.no_repeat or None,
         use_cache=search.cached,

@@ -55,6 +55,8 @@ class DecoderConfig:
                 raise UsageError(f"decoder.{name} is {getattr(self, name)}", "wanted: 1 or more")
         if self.width % self.heads:
             raise UsageError(f"decoder.width is {self.width}", f"wanted: a multiple of heads ({self.heads})")
+        if self.kind != "plain" and self.width % 2:
+            raise UsageError(f"decoder.width is {self.width}", f"wanted: an even one for kind {self.kind}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"decoder.dropout is {self.dropout}", "wanted: from 0 to below 1")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from xraytk.errors import UsageError
 from xraytk.models.crossmodal import CrossModalMemory
 from xraytk.models.layers import (
     Attention,
@@ -39,6 +40,22 @@ class MemoryConfig:
     rows: int = 2048
     top_k: int = 32
     image_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check each value.
+
+        Raises:
+            UsageError: If one is out of range.
+        """
+        for name in ("slots", "rows", "top_k"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"decoder.memory.{name} is {getattr(self, name)}", "wanted at least 1")
+        if self.top_k > self.rows:
+            raise UsageError(f"decoder.memory.top_k is {self.top_k}", f"wanted at most rows ({self.rows})")
+        if not 0 <= self.image_dropout < 1:
+            raise UsageError(
+                f"decoder.memory.image_dropout is {self.image_dropout:g}", "wanted from 0 to below 1"
+            )
 
 
 class WriterCache(DynamicCache):
