@@ -144,3 +144,18 @@ def test_words_are_scaled_and_dropped_out_twice() -> None:
     torch.testing.assert_close(inputs[1], wanted)
     made.train()(input_ids=words, **given)
     assert not torch.equal(inputs[2], inputs[3])
+
+
+@pytest.mark.parametrize("kind", ["r2gen", "cmn"])
+def test_half_precision_trains_and_decodes(kind: str) -> None:
+    made, words = writer(kind), torch.randint(30, (2, 5))
+    seen = torch.ones(2, 4, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        given = {"encoder_hidden_states": made.look(torch.randn(2, 4, 32), seen)}
+        given["encoder_attention_mask"] = seen
+        whole = made(input_ids=words, **given).logits
+        whole.float().square().mean().backward()
+        cache = WriterCache()
+        parts = [made(input_ids=words[:, [t]], past_key_values=cache, **given).logits for t in range(5)]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=0.1, rtol=0.1)
