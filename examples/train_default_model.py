@@ -202,7 +202,7 @@ def score(task: ReportTask, fresh: Sequence[Sample]) -> dict[str, dict[str, floa
     """Text metrics and F1 of the named findings on fresh phantoms, for each language."""
     table: dict[str, dict[str, float]] = {}
     for lang in task.langs:
-        predictions = [p for batch in still(fresh, ()) for p in task.predict(batch, lang, beam=3)]
+        predictions = [p for batch in still(fresh, ()) for p in task.predict(batch, lang)]
         values = task.score(predictions, lang, resamples=0)
         table[lang] = {name: value.value for name, value in values.items()}
         hits, said, there = 0, 0, 0

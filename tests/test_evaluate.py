@@ -9,6 +9,7 @@ import pytest
 from xraytk import evaluate
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.files import folder_lock
+from xraytk.models.search import SearchConfig
 from xraytk.records import as_plain
 
 
@@ -76,7 +77,13 @@ def test_the_same_model_and_split_have_the_same_fingerprint(
     prints = []
     for beam in (3, 1):
         config = evaluate.EvaluateConfig(
-            run=run, work=finetuned, out=tmp_path / str(beam), bootstrap=50, beam=beam, batch=1, again=True
+            run=run,
+            work=finetuned,
+            out=tmp_path / str(beam),
+            bootstrap=50,
+            search=SearchConfig(beam=beam),
+            batch=1,
+            again=True,
         )
         prints.append(evaluate.run(config).runs[0].protocol["fingerprint"])
     wanted = next(scored for scored in result.runs if scored.task == "report").protocol["fingerprint"]
@@ -101,7 +108,7 @@ def test_without_a_finished_run_the_message_says_what_to_do(shapes: SimpleNamesp
 
 def test_values_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="beam"):
-        evaluate.EvaluateConfig(beam=0)
+        evaluate.EvaluateConfig(search=SearchConfig(beam=0))
 
 
 def test_another_reading_of_the_test_split_is_refused_or_said(
@@ -110,9 +117,9 @@ def test_another_reading_of_the_test_split_is_refused_or_said(
     settings = {"run": finetuned / "runs" / "report", "work": finetuned, "out": tmp_path, "bootstrap": 0}
     evaluate.run(evaluate.EvaluateConfig(**settings, langs=("en",)))  # the same reading, in one language
     with pytest.raises(RunConflictError, match="read by report before"):
-        evaluate.run(evaluate.EvaluateConfig(**settings, no_repeat=3))
-    evaluate.run(evaluate.EvaluateConfig(**settings, no_repeat=3, split="val"))
-    again = evaluate.run(evaluate.EvaluateConfig(**settings, no_repeat=3, again=True))
+        evaluate.run(evaluate.EvaluateConfig(**settings, search=SearchConfig(no_repeat=3)))
+    evaluate.run(evaluate.EvaluateConfig(**settings, search=SearchConfig(no_repeat=3), split="val"))
+    again = evaluate.run(evaluate.EvaluateConfig(**settings, search=SearchConfig(no_repeat=3), again=True))
     assert any("the test split was read" in note for note in again.runs[0].notes)
     assert "the test split was read" in (tmp_path / "report" / "metrics.json").read_text()
 

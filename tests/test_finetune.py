@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from xraytk import config as configs
-from xraytk import finetune, pretrain
+from xraytk import finetune, pretrain, report
 from xraytk.data.shards import ShardIndex
 from xraytk.data.skipped import SkipList
 from xraytk.errors import DataError, InterruptedRunError, RunConflictError, UsageError
 from xraytk.files import read_json
+from xraytk.models.search import SearchConfig
 from xraytk.progress import Silent
 
 
@@ -167,6 +168,26 @@ def test_a_language_without_reports_is_left_out(shapes: SimpleNamespace, tmp_pat
     assert "0 of 8 training images have a report in zh" in notes.notes
     assert any("no validation split" in note for note in notes.notes)
     assert result.best_step == 2
+
+
+@pytest.mark.parametrize("kind", ["r2gen", "cmn"])
+def test_r2gen_and_cmn_are_trained_kept_and_asked(
+    work: Path, shapes: SimpleNamespace, tmp_path: Path, kind: str
+) -> None:
+    decoder = {"kind": kind, "vocabulary": "r2gen", "width": 32, "depth": 1, "heads": 4, "max_tokens": 20}
+    decoder |= {"min_count": 1, "memory": {"rows": 16, "top_k": 4}}
+    with pytest.raises(UsageError, match="for English"):
+        finetune.run(shapes.config(work, "report", out=str(tmp_path / "both"), steps=2, decoder=decoder))
+    config = shapes.config(work, "report", out=str(tmp_path / kind), steps=2, langs=["en"], decoder=decoder)
+    run = finetune.run(config).run
+    assert read_json(run / "best" / "tokenizer.json", "")["kind"] == "r2gen"
+    model = read_json(run / "best" / "config.json", "")["model"]["decoder"]
+    assert (model["kind"], model["memory"]["top_k"]) == (kind, 4)
+    image = next((work / "ingest" / "images").rglob("*.png"))
+    texts = set()
+    for search in (SearchConfig(), SearchConfig(cached=False), SearchConfig(beam=1, sample=True)):
+        texts.add(report.run(report.ReportConfig(image=image, work=tmp_path, run=run, search=search)).text)
+    assert len(texts) == 2
 
 
 def test_an_encoder_given_beside_a_checkpoint_is_noted(work: Path, shapes: SimpleNamespace) -> None:

@@ -29,10 +29,10 @@ from xraytk.data.store import read_index, shown
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
+from xraytk.models import vocabularies
 from xraytk.models.flops import count_flops
 from xraytk.models.language import DecoderConfig
 from xraytk.models.timm_layout import FROM_HUB
-from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig, normalise, set_drop_path
 from xraytk.models.weights import (
     encoder_config,
@@ -515,8 +515,9 @@ def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) 
     texts = reports_of(stream, config.langs)
     for lang, found in texts.items():
         progress.note(f"{len(found):,} of {stream.count:,} training images have a report in {lang}")
-    vocabulary = Vocabulary.build(texts, config.decoder.min_count)
     langs = [lang for lang in config.langs if texts[lang]]
+    decoder = config.decoder
+    vocabulary = vocabularies.build(decoder.vocabulary, texts, langs, decoder.min_count)
     return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")
 
 

@@ -17,8 +17,9 @@ import torch
 from xraytk.config import rows_cols
 from xraytk.data import augment, dicom
 from xraytk.data.pictures import to_8bit
-from xraytk.errors import DataError, UsageError
+from xraytk.errors import DataError
 from xraytk.files import Workspace, atomic_write, default_work, write_json
+from xraytk.models.search import SearchConfig
 from xraytk.progress import Progress
 from xraytk.records import RESEARCH_NOTICE, Batch, Radiograph, as_plain
 from xraytk.tasks import saved
@@ -54,8 +55,7 @@ class ReportConfig:
         work: The workspace.
         run: A finetuned report run; else the workspace's newest, else the default model.
         out: Folder for the files; ``reports`` of the workspace by default, when that exists.
-        beam: Beams of the decoder; 1 is greedy.
-        no_repeat: Forbid repeating n-grams of this length; 0 forbids none.
+        search: How the decoder chooses its words.
         machine: Device.
     """
 
@@ -64,19 +64,8 @@ class ReportConfig:
     work: Path = field(default_factory=default_work)
     run: Path | None = None
     out: Path | None = None
-    beam: int = 3
-    no_repeat: int = 0
+    search: SearchConfig = field(default_factory=SearchConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UsageError: If a value is out of range.
-        """
-        for name, least in (("beam", 1), ("no_repeat", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}", f"wanted at least {least}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +132,7 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
             "Choose another --lang.",
         )
     batch = _batch(image, image_id, radiograph.view, model)
-    text = task.predict(batch, config.lang, beam=config.beam, no_repeat=config.no_repeat)[0].text
+    text = task.predict(batch, config.lang, config.search)[0].text
     limits = [RESEARCH_NOTICE]
     limits += [PICTURE_NOTICE] if radiograph.syntax in PICTURES else []
     limits += [PHANTOM_NOTICE] if is_default else []

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from xraytk.errors import DataError, UsageError
+from xraytk.models.choosing import Draw
 from xraytk.models.language import DecoderConfig, ReportDecoder
+from xraytk.models.r2gen import MemoryConfig
+from xraytk.models.search import SearchConfig
 from xraytk.models.tokens import Vocabulary, join, split, units
 
 EN = [
@@ -21,10 +25,13 @@ def vocabulary() -> Vocabulary:
     return Vocabulary.build({"en": EN, "zh": ZH})
 
 
-@pytest.fixture
-def decoder(vocabulary: Vocabulary) -> ReportDecoder:
+@pytest.fixture(params=["plain", "r2gen", "cmn"])
+def decoder(vocabulary: Vocabulary, request: pytest.FixtureRequest) -> ReportDecoder:
     torch.manual_seed(0)
-    config = DecoderConfig(width=32, depth=2, heads=4, max_tokens=40, min_count=1)
+    sizes = MemoryConfig(rows=64, top_k=4)
+    config = DecoderConfig(
+        kind=request.param, width=32, depth=2, heads=4, max_tokens=12, min_count=1, memory=sizes
+    )
     made = ReportDecoder(config, vocabulary, memory_width=24).eval()
     for weight in made.parameters():  # decided enough that beams differ
         if weight.dim() > 1:
@@ -109,26 +116,41 @@ def test_a_broken_vocabulary_is_refused(tmp_path: Path) -> None:
         Vocabulary.build({"en": [" "]})
 
 
-@pytest.mark.parametrize("beam", [1, 3])
-@pytest.mark.parametrize("no_repeat", [0, 2])
-def test_cached_decoding_equals_uncached(decoder: ReportDecoder, beam: int, no_repeat: int) -> None:
-    memory, seen = seen_tokens()
-    texts = [
-        decoder.write(memory, seen, "zh", beam=beam, no_repeat=no_repeat, cached=c) for c in (True, False)
-    ]
-    assert texts[0] == texts[1]
-    assert any(texts[0])
+SEARCHES = [
+    SearchConfig(),
+    SearchConfig(beam=1, no_repeat=2),
+    SearchConfig(beam=3, no_repeat=2, length_penalty=0.0),
+    SearchConfig(beam=1, sample=True, top_p=0.9, top_k=9, temperature=1.2, seed=5),
+]
 
 
-def test_an_image_gets_the_same_report_alone_and_in_a_batch(decoder: ReportDecoder) -> None:
+def test_cached_decoding_equals_uncached_and_a_batch_its_images_alone(decoder: ReportDecoder) -> None:
     memory, seen = seen_tokens()
-    alone = decoder.write(memory[1:2, :5], seen[1:2, :5], "en", beam=3)
-    assert decoder.write(memory, seen, "en", beam=3)[1] == alone[0]
+    keys = ["a", "b", "c"]
+    found = []
+    for search in SEARCHES:
+        texts = decoder.write(memory, seen, "zh", search, keys)
+        assert texts == decoder.write(memory, seen, "zh", replace(search, cached=False), keys)
+        alone = [
+            decoder.write(memory[i : i + 1], seen[i : i + 1], "zh", search, keys[i : i + 1]) for i in range(3)
+        ]
+        assert texts == [text for (text,) in alone]
+        found.append(tuple(texts))
+    assert decoder.write(memory[1:2, :5], seen[1:2, :5], "zh", SEARCHES[0]) == [found[0][1]]
+    assert len(set(found)) == len(SEARCHES)
+
+
+def test_draws_depend_on_the_seed_and_follow_the_probabilities() -> None:
+    scores = torch.log(torch.tensor([[0.6, 0.3, 0.1]])).expand(1000, -1)
+    keys = [str(i) for i in range(1000)]
+    drawn = Draw(0, keys)(torch.empty(0), scores).argmax(-1)
+    assert torch.bincount(drawn) / 1000 == pytest.approx([0.6, 0.3, 0.1], abs=0.05)
+    assert not torch.equal(drawn, Draw(1, keys)(torch.empty(0), scores).argmax(-1))
 
 
 def test_no_bigram_comes_twice_when_forbidden(decoder: ReportDecoder) -> None:
     memory, seen = seen_tokens()
-    for text in decoder.write(memory, seen, "zh", beam=3, no_repeat=2):
+    for text in decoder.write(memory, seen, "zh", SearchConfig(no_repeat=2)):
         pairs = list(zip(units(text, "zh"), units(text, "zh")[1:], strict=False))
         assert len(pairs) == len(set(pairs))
 
@@ -152,3 +174,11 @@ def test_hidden_image_tokens_change_nothing(decoder: ReportDecoder) -> None:
 def test_sizes_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match=r"decoder\.width"):
         DecoderConfig(width=30, heads=8)
+    with pytest.raises(UsageError, match=r"search\.sample"):
+        SearchConfig(sample=True)
+    with pytest.raises(UsageError, match=r"search\.top_p"):
+        SearchConfig(top_p=0)
+    with pytest.raises(UsageError, match="top_k"):
+        MemoryConfig(rows=9)
+    with pytest.raises(UsageError, match="even"):
+        DecoderConfig(kind="cmn", width=15, heads=3)

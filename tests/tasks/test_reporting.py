@@ -3,13 +3,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from xraytk.chance import Chance
+from xraytk.models import vocabularies
 from xraytk.models.language import DecoderConfig
-from xraytk.models.tokens import Vocabulary
+from xraytk.models.r2gen import MemoryConfig
+from xraytk.models.search import GREEDY, SearchConfig
 from xraytk.models.vit import VitConfig
 from xraytk.records import Batch
 from xraytk.tasks.reporting import ReportTask
@@ -23,29 +26,39 @@ def make_task(texts: Texts) -> Callable[..., ReportTask]:
     return functools.partial(made_task, texts)
 
 
-def made_task(texts: Texts, *, frozen: bool = False) -> ReportTask:
+def made_task(texts: Texts, *, frozen: bool = False, kind: Any = "plain", words: str = "words") -> ReportTask:
     torch.manual_seed(0)
     return ReportTask(
         VitConfig(image_px=32, patch_px=8, width=32, depth=2, heads=4),
-        DecoderConfig(width=32, depth=2, heads=4, max_tokens=20, min_count=1, dropout=0.0),
-        Vocabulary.build(texts),
-        ("en", "zh"),
+        DecoderConfig(
+            kind=kind,
+            width=32,
+            depth=2,
+            heads=4,
+            max_tokens=20,
+            min_count=1,
+            dropout=0.0,
+            memory=MemoryConfig(rows=64, top_k=8, image_dropout=0.0),
+        ),
+        vocabularies.build(words, texts, langs := ("en", "zh") if words == "words" else ("en",), 1),
+        langs,
         frozen=frozen,
     )
 
 
+@pytest.mark.parametrize("kind", ["plain", "r2gen", "cmn"])
 def test_a_tiny_model_learns_eight_samples_in_both_languages_by_heart(
-    make_task: Callable[..., ReportTask], make_batch: MakeBatch, texts: Texts
+    make_task: Callable[..., ReportTask], make_batch: MakeBatch, texts: Texts, kind: str
 ) -> None:
-    task, batch, rng = make_task(), make_batch(), Chance(0)
+    task, batch, rng = make_task(kind=kind), make_batch(), Chance(0)
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
-    for _ in range(150):
+    for _ in range(100 if kind == "r2gen" else 150):
         optimizer.zero_grad()
         task(batch, rng).total.backward()
         optimizer.step()
     for lang, wanted in texts.items():
         for beam in (1, 3):
-            predictions = task.predict(batch, lang, beam=beam)
+            predictions = task.predict(batch, lang, SearchConfig(beam=beam))
             assert [p.text for p in predictions] == wanted * 2
         scores = task.score(predictions, lang, resamples=10)
         assert scores["bleu_4" if lang == "zh" else "bleu_2"].value == pytest.approx(1)
@@ -105,7 +118,7 @@ def test_samples_without_a_reference_are_written_but_not_scored(
     task = make_task()
     batch = make_batch(2)
     batch.reports["zh"] = ["", texts["zh"][1]]
-    predictions = task.predict(batch, "zh", beam=1)
+    predictions = task.predict(batch, "zh", GREEDY)
     assert len(predictions) == 2
     assert task.score(predictions, "zh", resamples=0)["bleu_1"].n == 1
 
@@ -134,3 +147,16 @@ def test_one_image_alone_is_enough(
     make_task: Callable[..., ReportTask], make_batch: MakeBatch, texts: Texts
 ) -> None:
     assert len(make_task().predict(make_batch(1), "en")) == 1
+
+
+def test_with_r2gens_tokenizer_the_end_is_learned_though_it_has_the_number_of_padding(
+    make_task: Callable[..., ReportTask], make_batch: MakeBatch, texts: Texts
+) -> None:
+    task, batch = make_task(kind="r2gen", words="r2gen"), make_batch(2)
+    batch.reports["en"] = ["Clear.", "The heart is not enlarged."]
+    _, _, tokens, targets = task._written(batch)
+    assert tokens[0].tolist()[-3:] == [0, 0, 0]
+    assert (targets[0] == 0).sum() == (targets[1] == 0).sum() == 1
+    assert targets[0].tolist()[3:] == [-100] * (targets.shape[1] - 3)
+    task(batch, Chance(0)).total.backward()
+    assert all(p.grad is not None for p in task.parameters())

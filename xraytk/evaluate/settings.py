@@ -9,6 +9,7 @@ from typing import Literal
 from xraytk.data.cache import CacheConfig
 from xraytk.errors import UsageError
 from xraytk.files import default_work
+from xraytk.models.search import SearchConfig
 from xraytk.records import LANGUAGES
 from xraytk.tasks.metrics.panel import OPERATING
 from xraytk.tasks.probe import PROBES, ProbeConfig
@@ -57,8 +58,7 @@ class EvaluateConfig:
         meteor: Run METEOR where Java and its jar are there.
         extra: More scores of reports: radgraph, chexbert, green, or "package.module:function".
         bootstrap: Resamples over patients for the intervals, and permutations; 0 for none.
-        beam: Beams of the decoder; 1 is greedy.
-        no_repeat: Forbid repeating n-grams of this length; 0 forbids none.
+        search: How the decoder chooses its words.
         batch: Images of one forward pass.
         seed: Of the bootstrap.
         probe: How frozen features are probed.
@@ -90,8 +90,7 @@ class EvaluateConfig:
     meteor: bool = True
     extra: tuple[str, ...] = ()
     bootstrap: int = 1000
-    beam: int = 3
-    no_repeat: int = 0
+    search: SearchConfig = field(default_factory=SearchConfig)
     batch: int = 16
     seed: int = 0
     probe: ProbeConfig = field(default_factory=ProbeConfig)
@@ -104,7 +103,7 @@ class EvaluateConfig:
         Raises:
             UsageError: If a value is out of range, or something that belongs together is not given.
         """
-        for name, least in (("bootstrap", 0), ("beam", 1), ("no_repeat", 0), ("batch", 1), ("seed", 0)):
+        for name, least in (("bootstrap", 0), ("batch", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}", f"wanted at least {least}")
         if not 0 < self.operating < 1:

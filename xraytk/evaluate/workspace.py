@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytk.config import build
+from xraytk.config import build, to_dict
 from xraytk.data.columns import Columns
 from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
@@ -99,7 +99,7 @@ def _told(
         "data": model.facts["data"],
     }
     if isinstance(model.learner, ReportTask):
-        what |= {"beam": config.beam, "no_repeat": config.no_repeat}
+        what |= {"search": to_dict(config.search)}
     else:
         what |= {"thresholds": model.facts.get("thresholds", {})}
     return reading(folder, what, again=config.again)
@@ -163,7 +163,7 @@ def _reports(
             pixels = batch.image[:, 0].cpu().numpy()
             thumbs |= {i: gallery.thumbnail(x) for i, x in zip(batch.image_id, pixels, strict=True)}
         for lang in langs:
-            written[lang] += task.predict(batch, lang, beam=config.beam, no_repeat=config.no_repeat)
+            written[lang] += task.predict(batch, lang, config.search)
     ids = [p.image_id for p in written[langs[0]]]
     facts = facts_of(config.work, ids)
     scored: dict[str, Scored] = {}
@@ -185,8 +185,7 @@ def _reports(
     protocol = fingerprinted(
         {
             "task": "report",
-            "beam": config.beam,
-            "no_repeat": config.no_repeat,
+            "search": to_dict(config.search),
             "max_tokens": task.decoder.config.max_tokens,
             **{lang: bare(s.protocol) for lang, s in scored.items()},
             **_protocol(config, model, ids),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from xraytk.errors import UsageError
-from xraytk.models.tokens import Vocabulary
+from xraytk.models.choosing import generation_config, processors
+from xraytk.models.layers import xavier
+from xraytk.models.r2gen import MemoryConfig, MemoryWriter, WriterCache
+from xraytk.models.search import SearchConfig
+from xraytk.models.vocabularies import DecoderVocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,20 +23,30 @@ class DecoderConfig:
     """Size of the report decoder.
 
     Args:
+        kind: "plain" (GPT-2's blocks with cross-attention), "r2gen" (relational memory) or "cmn"
+            (cross-modal memory).
         width: Width of its tokens.
-        depth: Blocks, each with self-attention, cross-attention and an MLP of 4 widths.
+        depth: Blocks: self-attention, cross-attention and an MLP of 4 widths (of one in "r2gen"
+            and "cmn", which have as many blocks again over the image tokens).
         heads: Attention heads; they divide the width.
-        max_tokens: Longest report in words or characters; longer ones are cut for training.
+        vocabulary: "words" (English words and Chinese characters of the training reports),
+            "r2gen" or "r2gen-mimic" (R2Gen's tokenizer for IU X-ray or MIMIC-CXR, with its quirks,
+            English only), or the folder of a transformers tokenizer.
+        max_tokens: Longest report in words, characters or pieces; longer ones are cut for training.
         min_count: Words seen less often in the training reports become unknown.
         dropout: On embeddings, attention and residuals, while training.
+        memory: Sizes of the memories of "r2gen" and "cmn".
     """
 
+    kind: Literal["plain", "r2gen", "cmn"] = "plain"
     width: int = 512
     depth: int = 6
     heads: int = 8
+    vocabulary: str = "words"
     max_tokens: int = 100
     min_count: int = 3
     dropout: float = 0.1
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
         """Check each value."""
@@ -40,43 +55,50 @@ class DecoderConfig:
                 raise UsageError(f"decoder.{name} is {getattr(self, name)}", "wanted: 1 or more")
         if self.width % self.heads:
             raise UsageError(f"decoder.width is {self.width}", f"wanted: a multiple of heads ({self.heads})")
+        if self.kind != "plain" and self.width % 2:
+            raise UsageError(f"decoder.width is {self.width}", f"wanted: an even one for kind {self.kind}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"decoder.dropout is {self.dropout}", "wanted: from 0 to below 1")
 
 
 class ReportDecoder(nn.Module):
-    """GPT-2 blocks with cross-attention, from transformers, so that its ``generate`` serves.
+    """A writer of reports, by transformers' ``generate`` whatever its kind.
 
     Args:
-        config: Its size.
+        config: Its kind and size.
         vocabulary: What it can write.
         memory_width: Width of the image tokens it looks at.
 
     Source:
-        Ours: a plain pre-norm Transformer decoder; the language is told by the start token.
+        "plain": ours, a plain pre-norm Transformer decoder; the language is told by the start
+        token. The others: see `r2gen`.
     """
 
-    def __init__(self, config: DecoderConfig, vocabulary: Vocabulary, memory_width: int) -> None:
+    def __init__(self, config: DecoderConfig, vocabulary: DecoderVocabulary, memory_width: int) -> None:
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
-        self.project = nn.Sequential(nn.Linear(memory_width, config.width), nn.LayerNorm(config.width))
-        self.writer = GPT2LMHeadModel(
-            GPT2Config(
-                vocab_size=len(vocabulary),
-                n_positions=config.max_tokens + 2,
-                n_embd=config.width,
-                n_layer=config.depth,
-                n_head=config.heads,
-                resid_pdrop=config.dropout,
-                embd_pdrop=config.dropout,
-                attn_pdrop=config.dropout,
-                add_cross_attention=True,
-                tie_word_embeddings=False,  # safetensors stores no shared tensors
-                bos_token_id=None,
-                eos_token_id=vocabulary.eos,
-                pad_token_id=None,  # padding stands on the right, where causality hides it
+        into = nn.Linear(memory_width, config.width)
+        self.writer: GPT2LMHeadModel | MemoryWriter
+        if config.kind == "plain":
+            self.project = nn.Sequential(into, nn.LayerNorm(config.width))
+            self.writer = _gpt2(config, vocabulary)
+        else:
+            self.project = nn.Sequential(into, nn.ReLU(), nn.Dropout(config.memory.image_dropout))
+            xavier(self.project)
+            self.writer = MemoryWriter(
+                kind=config.kind,
+                words=len(vocabulary),
+                width=config.width,
+                depth=config.depth,
+                heads=config.heads,
+                dropout=config.dropout,
+                memory=config.memory,
             )
-        )
+
+    def look(self, memory: Tensor, seen: Tensor) -> Tensor:
+        """Image tokens as the writer wants them: (B, S, D) to its own width."""
+        image: Tensor = self.project(memory)
+        return self.writer.look(image, seen) if isinstance(self.writer, MemoryWriter) else image
 
     def forward(self, tokens: Tensor, memory: Tensor, seen: Tensor) -> Tensor:
         """Predict each next token.
@@ -91,7 +113,7 @@ class ReportDecoder(nn.Module):
         """
         out = self.writer(
             input_ids=tokens,
-            encoder_hidden_states=self.project(memory),
+            encoder_hidden_states=self.look(memory, seen),
             encoder_attention_mask=seen.long(),
             use_cache=False,
         )
@@ -104,10 +126,8 @@ class ReportDecoder(nn.Module):
         memory: Tensor,
         seen: Tensor,
         lang: str,
-        *,
-        beam: int = 3,
-        no_repeat: int = 0,
-        cached: bool = True,
+        search: SearchConfig,
+        keys: Sequence[str] | None = None,
     ) -> list[str]:
         """Write a report for each image.
 
@@ -115,28 +135,48 @@ class ReportDecoder(nn.Module):
             memory: (B, S, D) image tokens.
             seen: (B, S) bool, False where an image token is padding.
             lang: "en" or "zh".
-            beam: Beams; 1 is greedy. Beams are ranked by mean log-probability per token.
-            no_repeat: Forbid repeating n-grams of this length; 0 forbids none.
-            cached: Keep keys and values of earlier tokens: faster, and the same text.
+            search: How to choose the words.
+            keys: B names of the images, from which each has its own draws; their places in the
+                batch by default.
 
         Returns:
             B texts.
         """
         start = torch.full((len(memory), 1), self.vocabulary.start(lang), device=memory.device)
         writer: Any = self.writer  # its type hints do not admit their own model
+        kept = isinstance(writer, MemoryWriter) and search.cached
         numbers = writer.generate(
             input_ids=start,
             attention_mask=torch.ones_like(start),
-            encoder_hidden_states=self.project(memory),
+            encoder_hidden_states=self.look(memory, seen),
             encoder_attention_mask=seen.long(),
-            generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
-                max_new_tokens=self.config.max_tokens + 1,
-                num_beams=beam,
-                do_sample=False,
-                no_repeat_ngram_size=no_repeat or None,
-                use_cache=cached,
-                eos_token_id=self.vocabulary.eos,
-                pad_token_id=self.vocabulary.pad,
+            logits_processor=processors(search, keys or [str(row) for row in range(len(memory))]),
+            generation_config=generation_config(
+                search,
+                longest=self.vocabulary.room(self.config.max_tokens),
+                eos=self.vocabulary.eos,
+                pad=self.vocabulary.pad,
             ),
+            **({"past_key_values": WriterCache()} if kept else {}),
         )
         return [self.vocabulary.decode(row, lang) for row in numbers[:, 1:].tolist()]
+
+
+def _gpt2(config: DecoderConfig, vocabulary: DecoderVocabulary) -> GPT2LMHeadModel:
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(vocabulary),
+            n_positions=config.max_tokens + 2,
+            n_embd=config.width,
+            n_layer=config.depth,
+            n_head=config.heads,
+            resid_pdrop=config.dropout,
+            embd_pdrop=config.dropout,
+            attn_pdrop=config.dropout,
+            add_cross_attention=True,
+            tie_word_embeddings=False,  # safetensors stores no shared tensors
+            bos_token_id=None,
+            eos_token_id=vocabulary.eos,
+            pad_token_id=None,  # padding stands on the right, where causality hides it
+        )
+    )

@@ -156,6 +156,10 @@ class Vocabulary:
         special = [PAD, UNK, EOS, *(f"<{lang}>" for lang in LANGUAGES)]
         return cls([*special, *words], *_casing(pairs))
 
+    def room(self, max_tokens: int) -> int:
+        """Numbers that may be written: ``max_tokens`` and the end."""
+        return max_tokens + 1
+
     def encode(self, text: str, lang: str, max_tokens: int) -> list[int]:
         """Turn a report into numbers: start token, words, end.
 

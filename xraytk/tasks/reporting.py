@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from xraytk.chance import Chance
 from xraytk.config import build
+from xraytk.models import vocabularies
 from xraytk.models.language import DecoderConfig, ReportDecoder
-from xraytk.models.tokens import Vocabulary
+from xraytk.models.search import GREEDY, SearchConfig
 from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
 from xraytk.records import Batch, Loss, Prediction
 from xraytk.tasks import metrics
@@ -39,7 +40,7 @@ class ReportTask(nn.Module):
         self,
         encoder: VitConfig,
         decoder: DecoderConfig,
-        vocabulary: Vocabulary,
+        vocabulary: vocabularies.DecoderVocabulary,
         langs: Sequence[str],
         *,
         frozen: bool = False,
@@ -67,10 +68,9 @@ class ReportTask(nn.Module):
         A batch without any report costs nothing and moves nothing.
         """
         memory, seen = self.look(batch)
-        rows, langs, tokens = self._written(batch)  # (M,), (M,), (M, L)
-        targets = torch.where(tokens[:, 1:] == self.vocabulary.pad, IGNORED, tokens[:, 1:])
-        logits = self.decoder(tokens[:, :-1], memory[rows], seen[rows])  # (M, L - 1, V)
-        each = F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")  # (M, L - 1)
+        rows, langs, tokens, targets = self._written(batch)  # (M,), (M,), (M, L), (M, L)
+        logits = self.decoder(tokens, memory[rows], seen[rows])  # (M, L, V)
+        each = F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")  # (M, L)
         counted = targets != IGNORED
         parts = {}
         for number, lang in enumerate(self.langs):
@@ -79,8 +79,11 @@ class ReportTask(nn.Module):
                 parts[f"loss_{lang}"] = each[own].mean().detach()
         return Loss(each.sum() / counted.sum().clamp(min=1), parts)
 
-    def _written(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Sequences of all reports: their image, their language, their padded tokens."""
+    def _written(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All reports: their image, their language, their padded tokens and what follows each.
+
+        What is padding is told by the lengths: R2Gen's end has the number of padding.
+        """
         found = [
             (row, number, self.vocabulary.encode(text, lang, self.decoder.config.max_tokens))
             for number, lang in enumerate(self.langs)
@@ -88,23 +91,24 @@ class ReportTask(nn.Module):
             if text.strip()
         ]
         if not found:  # nothing but padding to learn: every weight keeps a gradient, of zero
-            found = [(0, -1, [self.vocabulary.start(self.langs[0]), self.vocabulary.pad])]
+            found = [(0, -1, [self.vocabulary.start(self.langs[0]), IGNORED])]
         longest = max(len(sequence) for _, _, sequence in found)
-        padded = [s + [self.vocabulary.pad] * (longest - len(s)) for _, _, s in found]
+        short = [(s, longest - len(s)) for _, _, s in found]
         device = batch.image.device
         return (
             torch.tensor([row for row, _, _ in found], device=device),
             torch.tensor([number for _, number, _ in found], device=device),
-            torch.tensor(padded, device=device),
+            torch.tensor([s[:-1] + [self.vocabulary.pad] * left for s, left in short], device=device),
+            torch.tensor([s[1:] + [IGNORED] * left for s, left in short], device=device),
         )
 
     @torch.no_grad()
-    def predict(self, batch: Batch, lang: str, *, beam: int = 3, no_repeat: int = 0) -> list[Prediction]:
+    def predict(self, batch: Batch, lang: str, search: SearchConfig | None = None) -> list[Prediction]:
         """Write a report in ``lang`` for every image; the model is in evaluation mode meanwhile."""
         was_training = self.training
         self.eval()
         memory, seen = self.look(batch)
-        texts = self.decoder.write(memory, seen, lang, beam=beam, no_repeat=no_repeat)
+        texts = self.decoder.write(memory, seen, lang, search or SearchConfig(), batch.image_id)
         self.train(was_training)
         return [
             Prediction(image_id=image, patient_hash=patient, text=text, reference=reference)
@@ -142,7 +146,7 @@ class ReportTask(nn.Module):
             losses.append(self._loss(batch))
             for lang in self.langs:
                 if any(text.strip() for text in batch.reports[lang]):
-                    written[lang] += self.predict(batch, lang, beam=1)
+                    written[lang] += self.predict(batch, lang, GREEDY)
         numbers: dict[str, float] = {}
         scores = []
         for lang in self.langs:
@@ -181,6 +185,6 @@ class ReportTask(nn.Module):
         return cls(
             build(VitConfig, model["encoder"], "encoder."),
             build(DecoderConfig, model["decoder"], "decoder."),
-            Vocabulary.load(folder / "tokenizer.json"),
+            vocabularies.load(folder / "tokenizer.json"),
             model["langs"],
         )

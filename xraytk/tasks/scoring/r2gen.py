@@ -1,24 +1,15 @@
-"""R2Gen's cleaner and its references, quirks included, so that its published protocol can be met.
+"""R2Gen's references, with the quirks of its cleaner, so that its published protocol can be met.
 
 For parity only: it eats decimals ("2.1 cm" becomes "21 cm") and joins what a slash parts.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-UNKNOWN = "<unk>"
-_SIGNS = re.compile(r"[.,?;*!%^&_+():-\[\]{}]")  # ":-[" is a range in the original too: hyphens stay
-_LOST = str.maketrans("", "", "\"/\\'")
-_LISTS = (
-    *(("1. ", ""), *((f". {n}. ", ". ") for n in range(2, 6))),
-    *((f" {n}. ", ". ") for n in range(2, 6)),
-)
-_REPEATED = {"iu": (("..", ".", 3),), "mimic": (("__", "_", 7), ("  ", " ", 6), ("..", ".", 8))}
+from xraytk.models.r2gen_words import UNKNOWN, Cleaner, clean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,29 +23,9 @@ class R2GenConfig:
             MIMIC.
     """
 
-    cleaner: Literal["iu", "mimic"] = "iu"
+    cleaner: Cleaner = "iu"
     max_words: int = 60
     min_count: int = 3
-
-
-def clean(report: str, cleaner: str) -> str:
-    """Clean a report as R2Gen does.
-
-    Args:
-        report: Any text; an empty one becomes " .".
-        cleaner: "iu" or "mimic".
-
-    Source:
-        R2Gen, modules/tokenizers.py; the number of times a sign is halved is the original's.
-    """
-    text = report.replace("\n", " ") if cleaner == "mimic" else report
-    for old, new, times in _REPEATED[cleaner]:
-        for _ in range(times):
-            text = text.replace(old, new)
-    for old, new in _LISTS:
-        text = text.replace(old, new)
-    sentences = (_SIGNS.sub("", s.translate(_LOST).strip().lower()) for s in text.strip().lower().split(". "))
-    return " . ".join(sentences) + " ."
 
 
 def vocabulary(reports: Iterable[str], config: R2GenConfig) -> frozenset[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xraytk.models.r2gen_words import clean
 from xraytk.models.tokens import SPLITTING, join, units
 from xraytk.tasks.scoring import r2gen
 
@@ -55,7 +56,7 @@ def splittings(
             Splitting(
                 "word",
                 said,
-                lambda t: r2gen.clean(t, config.cleaner).split(),
+                lambda t: clean(t, config.cleaner).split(),
                 lambda t: r2gen.reference(t, config, known),
             ),
         )
