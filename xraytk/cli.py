@@ -91,7 +91,10 @@ class Task(StrEnum):
 
 
 def _common(
-    preset: Annotated[str | None, typer.Option(help="A named scale: paper, tiny (CPU).")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Named settings: tiny (CPU), recommended, paper, vit-s, vit-b, vit-l, ..."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with the verb's settings.")] = None,
     sets: Annotated[
         list[str] | None,
@@ -481,7 +484,9 @@ def shard(
 def pretrain(
     shards: Shards = None,
     name: Name = None,
-    objective: Annotated[str | None, typer.Option(help="mae, or package.module:Class of your own.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="mae, clip, maco, mrm, m3ae, or package.module:Class of your own.")
+    ] = None,
     resume: Resume = None,
     init: Annotated[Path | None, typer.Option(help="Start from these weights (not a resume).")] = None,
     select: Annotated[

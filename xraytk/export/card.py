@@ -103,7 +103,8 @@ def training(run: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if "objective" in config:
         out["objective"] = config["objective"]
-    out |= {key: config[key] for key in _TOLD if config.get(key)}
+    unused = {"epochs"} if config.get("steps") else set()
+    out |= {key: config[key] for key in _TOLD if config.get(key) and key not in unused}
     if "images" in run:
         out["training images"] = f"{run['images']:,}"
     if run.get("step") is not None:

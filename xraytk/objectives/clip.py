@@ -116,12 +116,10 @@ class ClipObjective(nn.Module):
 
     def loss(self, batch: Batch, codes: Codes) -> Loss:
         """What follows from the draws."""
-        with torch.no_grad():  # here, not after the update, which the objective does not see
-            self.log_scale.clamp_(0, LARGEST_SCALE)
         codes = codes.to(batch.image.device)
         pairs = pair_up(self._image(batch), self._text(codes), codes.present)
         total = self._siglip(pairs) if self.config.loss == "siglip" else self._infonce(pairs)
-        parts = {"pairs": codes.present.float().mean(), "scale": self.log_scale.detach().exp()[0]}
+        parts = {"pairs": codes.present.float().mean(), "scale": self._scale().detach()[0]}
         if len(pairs.at):
             parts["found"] = (similarities(pairs)[0].argmax(1) == pairs.at).float().mean()
         return Loss(total, parts)
@@ -158,13 +156,18 @@ class ClipObjective(nn.Module):
         vectors: Tensor = self.project_text(self.text(codes.tokens, codes.real)[:, 0])
         return vectors
 
+    def _scale(self) -> Tensor:
+        """(1,) in [1, 100]; a parameter beyond its bounds keeps its gradient, to come back by."""
+        bounded = self.log_scale.clamp(0, LARGEST_SCALE)
+        return (self.log_scale + (bounded - self.log_scale).detach()).exp()
+
     def _infonce(self, pairs: Pairs) -> Tensor:
-        scale = self.log_scale.exp()
+        scale = self._scale()
         by_image, by_text = (scale * cosines for cosines in similarities(pairs))
         return pairs.mean(row_losses(by_image, pairs.at) + row_losses(by_text, pairs.at)) / 2
 
     def _siglip(self, pairs: Pairs) -> Tensor:
-        logits = self.log_scale.exp() * similarities(pairs)[0] + self.bias  # (M, n)
+        logits = self._scale() * similarities(pairs)[0] + self.bias  # (M, n)
         sign = -torch.ones_like(logits)
         sign[torch.arange(len(logits), device=logits.device), pairs.at] = 1.0
         return pairs.mean(-F.logsigmoid(sign * logits).sum(1))

@@ -156,7 +156,12 @@ class MacoObjective(nn.Module):
         contrast = correlation_loss(image, self._text(codes), trust, self.scale, codes.present)
         lam = self.config.lam
         total = lam * contrast + (1 - lam) * paint if self.config.recipe == "paper" else contrast + paint
-        said = {"contrast": contrast, "paint": paint, "trust": trust.mean(), "scale": self.scale[0]}
+        said = {
+            "contrast": contrast,
+            "paint": paint,
+            "trust": trust.mean(),
+            "scale": self.scale.detach().clone()[0],
+        }
         return Loss(total, parts | {name: value.detach() for name, value in said.items()})
 
     @torch.no_grad()
