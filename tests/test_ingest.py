@@ -328,7 +328,7 @@ def test_reports_and_labels_are_joined_by_every_kind_of_key(archive: Path, key: 
     texts = {(r["en"], r["zh"]) for r in _rows(tmp_path / "out", "reports.parquet")}
     assert texts == {("___, ___, of ___: clear.", "清晰"), ("By file.", None), (None, "按文件")}
     values = sorted((r["label"], r["value"]) for r in _rows(tmp_path / "out", "labels.parquet"))
-    assert values == [("Mass", 0.0), ("Nodule", 0.0), ("Nodule", 1.0)]
+    assert values == [("Mass", -1.0), ("Mass", 0.0), ("Nodule", 0.0), ("Nodule", 1.0)]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["reports"]["identifiers_scrubbed"] == 3
 
