@@ -24,8 +24,6 @@ from xraytk.data.shard_reader import ShardReader
 from xraytk.data.store import CachedStore, open_store, read_index
 from xraytk.errors import DataError, MachineError, UsageError
 
-pytest.importorskip("aiohttp", reason="needs the extra: pip install 'xraytk[http]'")
-
 SIZE = 300_000
 
 
@@ -101,7 +99,7 @@ def test_a_fault_that_passes_is_not_seen(make: Any, web: Web, faults: list[str],
 def test_a_broken_connection_is_taken_up_where_it_ended(make: Any, web: Web) -> None:
     web.faults["/shards/train-000002.tar"] = ["drop"]
     assert make().path(2).read_bytes() == content(2)
-    assert web.sent < 1.8 * SIZE  # not all again; a drop loses what lay in the buffers of the socket
+    assert web.sent < 1.5 * SIZE  # a drop loses what lay in the buffers of the socket
 
 
 def test_a_shard_that_is_not_there_is_named_at_once(make: Any, web: Web) -> None:
