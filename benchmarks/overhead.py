@@ -34,6 +34,8 @@ from xraytk.train.loop import FitPlan, fit
 
 VIT_B = VitConfig(image_px=1280, patch_px=64, width=768, depth=12, heads=12)
 TINY = VitConfig(image_px=320, patch_px=32, width=128, depth=5, heads=4)
+USUAL = MaeConfig(mask="random")
+SMALL = MaeConfig(mask="random", decoder_width=96, decoder_depth=2, decoder_heads=4)
 
 
 def images(side: int, batch: int, device: torch.device) -> Iterator[Batch]:
@@ -56,7 +58,14 @@ def images(side: int, batch: int, device: torch.device) -> Iterator[Batch]:
 
 
 def seconds_per_step(
-    vit: VitConfig, batch: int, steps: int, skipped: int, *, log_every: int, save_every: int
+    vit: VitConfig,
+    decoder: MaeConfig,
+    batch: int,
+    steps: int,
+    skipped: int,
+    *,
+    log_every: int,
+    save_every: int,
 ) -> float:
     """Mean time of an update after the first ``skipped``; what comes after the last is not counted."""
     machine = MachineConfig(micro_batch=batch)
@@ -73,17 +82,18 @@ def seconds_per_step(
     torch.manual_seed(0)
     plan = FitPlan(steps=steps, batch=batch, log_every=log_every, save_every=save_every, machine=machine)
     with tempfile.TemporaryDirectory() as folder:
-        fit(MaeObjective(vit, MaeConfig(mask="random")), timed, plan, Path(folder), config={})
+        fit(MaeObjective(vit, decoder), timed, plan, Path(folder), config={})
     return (marks[-1] - marks[skipped]) / (len(marks) - 1 - skipped)
 
 
 def measure(
-    vit: VitConfig, batch: int, steps: int, rounds: int, save_every: int, log_every: int
+    vit: VitConfig, decoder: MaeConfig, batch: int, steps: int, rounds: int, save_every: int, log_every: int
 ) -> list[dict[str, Any]]:
     """Run the ways in turn.
 
     Args:
         vit: Shape of the encoder.
+        decoder: Shape of the decoder.
         batch: Images of an update.
         steps: Updates of one run; checkpoints come after a third and after two thirds, and what
             is timed begins at half.
@@ -100,7 +110,7 @@ def measure(
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            spent[name].append(seconds_per_step(vit, batch, steps, steps // 2, **way))
+            spent[name].append(seconds_per_step(vit, decoder, batch, steps, steps // 2, **way))
     plain = statistics.median(spent["nothing"])
     rows = []
     for name, times in spent.items():
@@ -126,16 +136,17 @@ def measure(
 def main() -> None:
     """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the tiny encoder, few runs")
+    parser.add_argument("--quick", action="store_true", help="the preset tiny")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--save-every", type=int, default=500)
     parser.add_argument("--log-every", type=int, default=10)
     given = parser.parse_args()
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
-    size: tuple[VitConfig, int, int, int] = (TINY, 8, 24, 5)
+    size: tuple[VitConfig, MaeConfig, int, int, int] = (TINY, SMALL, 16, 48, 9)
     if not given.quick:
-        size = (VIT_B, 128, 90, 3) if torch.cuda.is_available() else (VIT_B, 8, 12, 5)
+        more = (128, 90, 3) if torch.cuda.is_available() else (8, 12, 3)
+        size = (VIT_B, USUAL, *more)
     rows = measure(*size, given.save_every, given.log_every)
     if given.json:
         machine = {"processor": platform.machine(), "torch": torch.__version__}

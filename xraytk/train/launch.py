@@ -1,4 +1,4 @@
-"""One process or several: in this process, spawned here, or started by torchrun or Slurm.
+"""One process or several: in this process, started here, or by torchrun or Slurm.
 
 A verb hands over a module-level function ``entry(config, progress) -> Result``. With several
 processes it runs in each, inside a process group; the Result of rank 0 comes back, and rank 0
@@ -66,7 +66,7 @@ def launch(
         with _threads(machine):
             return entry(config, progress)
     with tempfile.TemporaryDirectory(prefix="xraytk-") as folder:
-        return _spawn(entry, config, machine, progress, f"file://{folder}/rendezvous")
+        return _start(entry, config, machine, progress, f"file://{folder}/rendezvous")
 
 
 def device_of(machine: MachineConfig) -> torch.device:
@@ -133,10 +133,11 @@ def _group(machine: MachineConfig, init: str, rank: int, world: int) -> Iterator
         dist.destroy_process_group()
 
 
-def _spawn(
+def _start(
     entry: Callable[[C, Progress], R], config: C, machine: MachineConfig, progress: Progress, init: str
 ) -> R:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["xraytk.train.loop", entry.__module__])  # torch is imported once
     members: list[Member] = []
     stopped = False
 
@@ -152,7 +153,7 @@ def _spawn(
         try:
             for rank in range(machine.gpus):
                 ours, theirs = context.Pipe()
-                arguments = (entry, config, machine, init, rank, theirs)
+                arguments = (entry, config, machine, init, rank, theirs, dict(os.environ))
                 process: BaseProcess = context.Process(target=_member, args=arguments, daemon=False)
                 process.start()
                 theirs.close()
@@ -183,9 +184,10 @@ def _member(
     init: str,
     rank: int,
     out: Connection,
+    variables: dict[str, str],
 ) -> None:
-    """Body of a spawned process: run ``entry`` in the group and send what comes of it."""
-    os.environ["LOCAL_RANK"] = str(rank)
+    """Body of a started process: run ``entry`` in the group and send what comes of it."""
+    os.environ |= {**variables, "LOCAL_RANK": str(rank)}  # the fork server's are of its own start
     os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
     leave_with_parent()
     try:
