@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_batches import noise
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -43,24 +44,6 @@ LIGHT = {"decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2, "norm_pix":
 SOURCES = sorted(Path(xraytk.__file__).parent.rglob("*.py"))
 
 
-def batch(count: int, px: int = 32, seed: int = 0) -> Batch:
-    rng = torch.Generator().manual_seed(seed)
-    lung = torch.zeros(count, px, px, dtype=torch.bool)
-    lung[:, px // 4 : px * 3 // 4, px // 4 : px * 3 // 4] = True
-    names = [f"{i:016x}" for i in range(count)]
-    return Batch(
-        image=torch.randint(0, 256, (count, 1, px, px), generator=rng, dtype=torch.uint8),
-        valid=torch.ones(count, px, px, dtype=torch.bool),
-        lung=lung,
-        has_contour=torch.ones(count, dtype=torch.bool),
-        labels=torch.zeros(count, 0),
-        reports={"en": [""] * count, "zh": [""] * count},
-        image_id=names,
-        patient_hash=names,
-        view=["PA"] * count,
-    )
-
-
 def objective(**options: Any) -> MaeObjective:
     torch.manual_seed(0)
     return MaeObjective.build(SMALL, LIGHT | options)
@@ -88,7 +71,7 @@ class Seen:
     def _batches(self, start: int) -> Iterator[Batch]:
         number = 4 * start
         while True:
-            yield batch(2, seed=number)
+            yield noise(2, seed=number)
             number += 1
 
     def _look(self, module: nn.Module, given: tuple[Tensor], made: Tensor) -> None:
@@ -210,14 +193,14 @@ def test_a_model_is_made_and_used_without_cuda() -> None:
     """Medical MAE made CUDA tensors in __init__, so that it could not be built on a CPU."""
     before = torch.cuda.is_initialized()
     made = objective()
-    made(batch(2), Chance(0)).total.backward()
+    made(noise(2), Chance(0)).total.backward()
     assert torch.cuda.is_initialized() == before
     assert {t.device.type for t in [*made.parameters(), *made.buffers()]} == {"cpu"}
 
 
 def test_images_with_other_lungs_hide_other_places() -> None:
     """Context-aware masking was one off-centre rectangle for all images."""
-    some = batch(2, px=160)
+    some = noise(2, 160)
     some.lung[1] = some.lung[1].roll(40, 1)
     share = share_per_patch(some.lung, 8)
     where = share_map(PretrainConfig().options.get("mask", "contour"), share, some.has_contour, (20, 20))
@@ -311,7 +294,7 @@ def test_a_step_of_the_paper_shows_46_patches_to_the_encoder_and_no_other() -> N
     }
     for name, module in kinds.items():
         module.register_forward_pre_hook(lambda _, args, name=name: given[name].append(tuple(args[0].shape)))
-    some = batch(2, px=1280)
+    some = noise(2, 1280)
     made(some, Chance(0)).total.backward()
     assert given == {"project": [(2, 46, 4096)], "block": [(2, 47, 16)], "decoder": [(2, 401, 16)]}
     shown = made.reconstruct(some, Chance(0))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_batches import noise
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
@@ -15,29 +16,10 @@ from xraytk.data.warp import Moves, canvas_px, warp
 from xraytk.models.vit import Vit, VitConfig, normalise
 from xraytk.models.weights import load_encoder, started_from
 from xraytk.objectives.mae import MaeObjective
-from xraytk.records import Batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 LIGHT = {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}
-
-
-def batch(rows: int, cols: int, count: int = 4) -> Batch:
-    rng = torch.Generator().manual_seed(0)
-    lung = torch.zeros(count, rows, cols, dtype=torch.bool)
-    lung[:, rows // 4 : rows // 2, cols // 5 : cols // 2] = True
-    names = [f"{i:016x}" for i in range(count)]
-    return Batch(
-        image=torch.randint(0, 256, (count, 1, rows, cols), generator=rng, dtype=torch.uint8),
-        valid=torch.ones(count, rows, cols, dtype=torch.bool),
-        lung=lung,
-        has_contour=torch.ones(count, dtype=torch.bool),
-        labels=torch.zeros(count, 0),
-        reports={"en": [""] * count, "zh": [""] * count},
-        image_id=names,
-        patient_hash=names,
-        view=["PA"] * count,
-    )
 
 
 @pytest.mark.parametrize("positions", ["sincos", "learned"])
@@ -51,7 +33,7 @@ def test_a_step_on_a_rectangle_is_that_of_the_cpu(positions: str, channels: int)
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
         made = MaeObjective.build(vit, LIGHT | {"inside": 0.8, "outside": 0.6}).to(device)
-        loss = made(batch(96, 128).to(torch.device(device)), Chance(1)).total
+        loss = made(noise(4, 96, 128).to(torch.device(device)), Chance(1)).total
         loss.backward()
         found.append(
             (loss.item(), {n: p.grad.cpu() for n, p in made.named_parameters() if p.grad is not None})
@@ -67,7 +49,7 @@ def test_a_rectangle_is_trained_in_bf16() -> None:
     vit = VitConfig(image_px=(1536, 1280), patch_px=64, width=128, depth=2, heads=4)
     made = MaeObjective.build(vit, LIGHT).cuda()
     optimizer = torch.optim.AdamW(made.parameters(), lr=1e-3, fused=True)
-    some, losses = batch(1536, 1280).to(torch.device("cuda")), []
+    some, losses = noise(4, 1536, 1280).to(torch.device("cuda")), []
     for step in range(20):
         with torch.autocast("cuda", torch.bfloat16):
             loss = made(some, Chance(step)).total
@@ -94,7 +76,7 @@ def test_timms_tokens_on_a_gpu(tmp_path: Path) -> None:
     )
     encoder = Vit(started_from(shape, tmp_path / "a.safetensors")).eval()
     load_encoder(encoder, tmp_path / "a.safetensors")
-    image = normalise(batch(48, 64).image, 1).cuda()
+    image = normalise(noise(4, 48, 64).image, 1).cuda()
     wanted = model.eval().cuda().forward_features(image.expand(-1, 3, -1, -1))
     torch.testing.assert_close(encoder.cuda()(image), wanted, rtol=1e-3, atol=1e-3)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from made_batches import batch_of
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -10,7 +11,6 @@ from xraytk.errors import UsageError
 from xraytk.models.flops import GPUS, MaeShape, count_flops, forward_flops, train_flops
 from xraytk.models.vit import Vit, VitConfig
 from xraytk.objectives.mae import MaeConfig, MaeObjective
-from xraytk.records import Batch
 
 
 @pytest.mark.parametrize(("hidden", "visible", "gflop"), [(0.75, 100, 90), (0.885, 46, 54)])
@@ -37,17 +37,7 @@ def test_the_count_is_that_of_the_model_as_it_runs() -> None:
         mask="random", outside=0.75, inside=0.75, decoder_width=32, decoder_depth=1, decoder_heads=2
     )
     learner = MaeObjective(vit, options)
-    batch = Batch(
-        image=torch.zeros(3, 1, 128, 128, dtype=torch.uint8),
-        valid=torch.ones(3, 128, 128, dtype=torch.bool),
-        lung=torch.zeros(3, 128, 128, dtype=torch.bool),
-        has_contour=torch.zeros(3, dtype=torch.bool),
-        labels=torch.zeros(3, 0),
-        reports={},
-        image_id=[],
-        patient_hash=[],
-        view=[],
-    )
+    batch = batch_of(torch.zeros(3, 1, 128, 128, dtype=torch.uint8))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         learner(batch, Chance(0))
     shape = MaeShape(

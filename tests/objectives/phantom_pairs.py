@@ -10,18 +10,19 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from made_batches import batch_of
 
 from xraytk.chance import Chance
 from xraytk.config import resolve
 from xraytk.data.synthetic import make_phantom
-from xraytk.models.tokens import Vocabulary
+from xraytk.models.tokens import Vocabulary, units
 from xraytk.models.vit import VitConfig
 from xraytk.objectives import OBJECTIVES
 from xraytk.records import Batch
 
 SIDE = 32
 VIT = VitConfig(image_px=SIDE, patch_px=8, width=32, depth=1, heads=2)
-TEXT = {"width": 32, "depth": 1, "heads": 2, "max_tokens": 24, "min_count": 1, "dropout": 0.0}
+TEXT: dict[str, Any] = {"width": 32, "depth": 1, "heads": 2, "max_tokens": 24, "min_count": 1, "dropout": 0.0}
 PIXELS = {"width": 32, "depth": 1, "heads": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "mae": {"mask": "random", "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
@@ -34,29 +35,21 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @lru_cache(maxsize=2)
 def phantoms(count: int = 16, side: int = SIDE) -> Batch:
-    """Phantoms of which no two have the same report."""
+    """Phantoms of which no two have the same report, as far as the small objectives read."""
     images, reports, seed = [], {"en": [], "zh": []}, 0
+    read: dict[str, list[list[str]]] = {"en": [], "zh": []}
     while len(images) < count:
         phantom = make_phantom(seed, size_px=64)
         seed += 1
-        if any(phantom.reports[lang] in reports[lang] for lang in reports):
+        begins = {lang: units(phantom.reports[lang], lang)[: TEXT["max_tokens"]] for lang in reports}
+        if any(begins[lang] in read[lang] for lang in reports):
             continue
         grey = cv2.resize(np.asarray(phantom.pixels, np.float32), (side, side), interpolation=cv2.INTER_AREA)
         images.append(torch.from_numpy(np.rint(grey * 255).astype(np.uint8)))
         for lang, texts in reports.items():
             texts.append(phantom.reports[lang])
-    names = [f"{i:016x}" for i in range(count)]
-    return Batch(
-        image=torch.stack(images)[:, None],
-        valid=torch.ones(count, side, side, dtype=torch.bool),
-        lung=torch.zeros(count, side, side, dtype=torch.bool),
-        has_contour=torch.zeros(count, dtype=torch.bool),
-        labels=torch.zeros(count, 0),
-        reports=reports,
-        image_id=names,
-        patient_hash=names,
-        view=["PA"] * count,
-    )
+            read[lang].append(begins[lang])
+    return batch_of(torch.stack(images)[:, None], reports=reports)
 
 
 def take(batch: Batch, rows: Sequence[int]) -> Batch:

@@ -116,7 +116,7 @@ def test_a_batch_without_any_report_is_painted_alone() -> None:
 
 def test_sixteen_phantoms_are_learned_by_heart() -> None:
     made = make("m3ae", pixels={"norm_pix": False})
-    first, last = overfit(made, phantoms(), 60, lr=1e-2)
+    first, last = overfit(made, phantoms(), 40, lr=1e-2)
     assert last < 0.25 * first
     assert made(phantoms(), rng()).parts["matched"].item() > 0.9
 

@@ -113,10 +113,7 @@ def test_enlarged_patches_lie_where_the_encoder_sees_them() -> None:
 
 
 def test_sixteen_phantoms_are_learned_by_heart() -> None:
-    made, batch = (
-        make("maco", shuffle=False, recipe="released", text={"width": 64, "max_tokens": 48}),
-        phantoms(),
-    )
+    made, batch = make("maco", shuffle=False, recipe="released", text={"width": 64}), phantoms()
     first, last = overfit(made, batch, 80)
     assert last < 0.25 * first
     parts = made(batch, rng()).parts

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from made_batches import noise
 from torch import Tensor
 
 from xraytk.chance import Chance
@@ -20,24 +21,6 @@ LIGHT = {"decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2}
 def objective(vit: VitConfig = SMALL, **options: object) -> MaeObjective:
     torch.manual_seed(0)
     return MaeObjective.build(vit, LIGHT | options)
-
-
-def batch(count: int = 3, px: int = 32, seed: int = 0) -> Batch:
-    rng = torch.Generator().manual_seed(seed)
-    lung = torch.zeros(count, px, px, dtype=torch.bool)
-    lung[:, px // 4 : px * 3 // 4, px // 4 : px * 3 // 4] = True
-    names = [f"{i:016x}" for i in range(count)]
-    return Batch(
-        image=torch.randint(0, 256, (count, 1, px, px), generator=rng, dtype=torch.uint8),
-        valid=torch.ones(count, px, px, dtype=torch.bool),
-        lung=lung,
-        has_contour=torch.ones(count, dtype=torch.bool),
-        labels=torch.zeros(count, 0),
-        reports={"en": [""] * count, "zh": [""] * count},
-        image_id=names,
-        patient_hash=names,
-        view=["PA"] * count,
-    )
 
 
 def rng(seed: int = 0) -> Chance:
@@ -62,7 +45,7 @@ def test_the_loss_of_a_toy_equals_the_hand_value() -> None:
     vit = VitConfig(image_px=4, patch_px=2, width=8, depth=1, heads=1)
     made = objective(vit, mask="random", outside=0.75, norm_pix=False)
     paint_constant(made, 0.5)
-    some = batch(1, px=4)
+    some = noise(1, 4)
     greys = torch.tensor([[0, 0, 51, 51], [0, 0, 51, 51], [102, 102, 255, 255], [102, 102, 255, 255]])
     some = dataclasses.replace(some, image=greys.to(torch.uint8)[None, None])
     values = [-1.0, -0.6, -0.2, 1.0]  # of the four patches
@@ -92,11 +75,11 @@ def test_the_mean_square_has_the_gradient_of_torchs_own() -> None:
 def test_norm_pix_predicting_zero_costs_the_unbiased_share() -> None:
     made = objective(norm_pix=True)
     paint_constant(made, 0.0)
-    assert value(made, batch()) == pytest.approx(63 / 64, rel=1e-4)  # (P - 1) / P
+    assert value(made, noise()) == pytest.approx(63 / 64, rel=1e-4)  # (P - 1) / P
 
 
 def test_the_loss_ignores_visible_patches() -> None:
-    made, some = objective(norm_pix=False), batch()
+    made, some = objective(norm_pix=False), noise()
     paint_constant(made, 0.0)
     hidden = hidden_of(made, some)
     values = patchify(normalise(some.image, 1), 8)
@@ -105,7 +88,7 @@ def test_the_loss_ignores_visible_patches() -> None:
 
 
 def test_the_loss_ignores_padding() -> None:
-    made, some = objective(norm_pix=False).eval(), batch()
+    made, some = objective(norm_pix=False).eval(), noise()
     some.valid[:, :, 24:] = False
     other = some.image.clone()
     other[:, :, :, 24:] = 200
@@ -116,7 +99,7 @@ def test_the_loss_ignores_padding() -> None:
 
 
 def test_the_loss_does_not_depend_on_images_being_padded_elsewhere() -> None:
-    made, some = objective(mask="random", norm_pix=False).eval(), batch()
+    made, some = objective(mask="random", norm_pix=False).eval(), noise()
     paint_constant(made, 0.0)
     some.valid[0, :, 16:] = False
     hidden, values = hidden_of(made, some), patchify(normalise(some.image, 1), 8).square()
@@ -126,7 +109,7 @@ def test_the_loss_does_not_depend_on_images_being_padded_elsewhere() -> None:
 
 def test_every_parameter_gets_a_gradient_the_norms_too() -> None:
     made = objective()
-    made(batch(), rng()).total.backward()
+    made(noise(), rng()).total.backward()
     still = [n for n, p in made.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert still == []
     assert bool(made.encoder.blocks[0].norm1.weight.grad.ne(0).any())  # type: ignore[union-attr]
@@ -134,7 +117,7 @@ def test_every_parameter_gets_a_gradient_the_norms_too() -> None:
 
 def test_reconstruction_pastes_visible_patches_and_undoes_norm_pix() -> None:
     for norm_pix in (True, False):
-        made, some = objective(norm_pix=norm_pix), batch()
+        made, some = objective(norm_pix=norm_pix), noise()
         paint_constant(made, 0.0)
         out = made.reconstruct(some, rng())
         original, painted = patchify(out.original[:, None], 8), patchify(out.painted[:, None], 8)
@@ -148,20 +131,20 @@ def test_reconstruction_pastes_visible_patches_and_undoes_norm_pix() -> None:
 
 
 def test_a_picture_of_nothing_but_padding_stops_nothing() -> None:
-    some = batch()
+    some = noise()
     some.valid[1] = False
     assert bool(torch.isfinite(objective()(some, rng()).total))
 
 
 def test_inside_and_hidden_are_reported() -> None:
-    made, some = objective(norm_pix=False), batch()
+    made, some = objective(norm_pix=False), noise()
     loss = made(some, rng())
     assert set(loss.parts) == {"inside", "hidden"}
     assert float(loss.parts["hidden"]) == pytest.approx(float(hidden_of(made, some).float().mean()))
 
 
 def test_a_few_steps_overfit_one_batch() -> None:
-    made, some = objective(norm_pix=False, decoder_width=32), batch(2)
+    made, some = objective(norm_pix=False, decoder_width=32), noise(2)
     optimizer = torch.optim.AdamW(made.parameters(), lr=3e-3)
     first = value(made, some)
     for _ in range(150):
@@ -173,7 +156,7 @@ def test_a_few_steps_overfit_one_batch() -> None:
 
 
 def test_bf16_autocast_gives_nearly_the_same_loss() -> None:
-    made, some = objective(), batch()
+    made, some = objective(), noise()
     some.valid[:, :, 24:] = False
     with torch.autocast("cpu", torch.bfloat16):
         half = made(some, rng()).total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from made_batches import noise
 from torch import Tensor
 
 from xraytk.chance import Chance
@@ -19,29 +20,10 @@ from xraytk.models.vit import (
 )
 from xraytk.objectives.mae import MaeObjective
 from xraytk.objectives.masking import atlas, ellipse, paper_rectangle, released_rectangle, share_map
-from xraytk.records import Batch
 
 WIDE = VitConfig(image_px=(24, 40), patch_px=8, width=16, depth=1, heads=2)
 TALL = VitConfig(image_px=(40, 24), patch_px=8, width=16, depth=1, heads=2)
 LIGHT = {"decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2}
-
-
-def batch(rows: int, cols: int, count: int = 2) -> Batch:
-    rng = torch.Generator().manual_seed(0)
-    lung = torch.zeros(count, rows, cols, dtype=torch.bool)
-    lung[:, rows // 4 : rows // 2, cols // 5 : cols // 2] = True
-    names = [f"{i:016x}" for i in range(count)]
-    return Batch(
-        image=torch.randint(0, 256, (count, 1, rows, cols), generator=rng, dtype=torch.uint8),
-        valid=torch.ones(count, rows, cols, dtype=torch.bool),
-        lung=lung,
-        has_contour=torch.ones(count, dtype=torch.bool),
-        labels=torch.zeros(count, 0),
-        reports={"en": [""] * count, "zh": [""] * count},
-        image_id=names,
-        patient_hash=names,
-        view=["PA"] * count,
-    )
 
 
 def turned(field: Tensor, rows: int, cols: int) -> Tensor:
@@ -87,7 +69,7 @@ def test_the_encoder_knows_rows_from_columns() -> None:
     torch.manual_seed(0)
     vit = Vit(WIDE).eval()
     assert (WIDE.size, WIDE.grid, WIDE.patches) == ((24, 40), (3, 5), 15)
-    image = normalise(batch(24, 40).image, 1)
+    image = normalise(noise(2, 24, 40).image, 1)
     assert vit(image).shape == (2, 16, 16)
     with pytest.raises(ValueError, match=r"\(1, 40, 24\).*wants \(1, 24, 40\)"):
         vit(image.mT)
@@ -104,7 +86,7 @@ def test_a_pair_of_equal_numbers_is_one_number() -> None:
     one = Vit(square)
     torch.manual_seed(0)
     two = Vit(pair)
-    image = normalise(batch(32, 32).image, 1)
+    image = normalise(noise(2, 32, 32).image, 1)
     assert torch.equal(one(image), two(image))
 
 
@@ -134,7 +116,7 @@ def test_a_share_map_is_of_its_grid() -> None:
 def test_every_policy_trains_and_draws_on_rectangles(vit: VitConfig, mask: str) -> None:
     torch.manual_seed(0)
     made = MaeObjective.build(vit, LIGHT | {"mask": mask, "inside": 0.8, "outside": 0.5})
-    some = batch(*vit.size)
+    some = noise(2, *vit.size)
     made(some, Chance(0)).total.backward()
     shown = made.reconstruct(some, Chance(0))
     assert shown.painted.shape == (2, *vit.size)

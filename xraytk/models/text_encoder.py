@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from xraytk.errors import DataError, UsageError
@@ -91,6 +92,15 @@ class Codes:
         """Copy to a device."""
         return Codes(self.tokens.to(device), self.words.to(device), self.real.to(device))
 
+    def lengthened(self, length: int, pad: int) -> Codes:
+        """The same with padding up to a length, which is at least L."""
+        more = (0, length - self.tokens.shape[1])
+        return Codes(
+            F.pad(self.tokens, more, value=pad),
+            F.pad(self.words, more, value=NO_WORD),
+            F.pad(self.real, more),
+        )
+
 
 class Codec(Protocol):
     """Turns texts into `Codes`.
@@ -98,11 +108,13 @@ class Codec(Protocol):
     Args:
         size: Numbers in use, so the height of an embedding table.
         mask: Number that stands for a hidden word.
+        pad: Number of padding.
         first_word: Numbers from here to ``size`` may stand in for a word at random.
     """
 
     size: int
     mask: int
+    pad: int
     first_word: int
 
     def encode(self, texts: Sequence[str], langs: Sequence[str]) -> Codes:
@@ -120,7 +132,7 @@ class WordCodec:
 
     def __init__(self, vocabulary: Vocabulary, max_tokens: int) -> None:
         self.vocabulary, self.max_tokens = vocabulary, max_tokens
-        self.mask, self.size = len(vocabulary), len(vocabulary) + 1
+        self.mask, self.size, self.pad = len(vocabulary), len(vocabulary) + 1, vocabulary.pad
         special = {vocabulary.pad, vocabulary.unk, vocabulary.eos}
         self.first_word = max(special | {vocabulary.start(lang) for lang in LANGUAGES}) + 1
 
@@ -134,7 +146,7 @@ class WordCodec:
         for row in tokens:
             numbers = iter(range(len(row)))
             words.append([next(numbers) if token >= self.first_word else NO_WORD for token in row])
-        return _padded(tokens, words, self.vocabulary.pad)
+        return _padded(tokens, words, self.pad)
 
 
 class PieceCodec:
@@ -152,7 +164,7 @@ class PieceCodec:
                 "this text model's tokenizer does not serve",
                 "wanted one of transformers' fast tokenizers, with a padding token",
             )
-        self.size = len(tokenizer)
+        self.size, self.pad = len(tokenizer), tokenizer.pad_token_id
         self.mask = self.size - 1 if tokenizer.mask_token_id is None else tokenizer.mask_token_id
         self.first_word = 0
 
@@ -162,7 +174,7 @@ class PieceCodec:
         words = [
             [NO_WORD if word is None else word for word in made.word_ids(row)] for row in range(len(texts))
         ]
-        return _padded(made["input_ids"], words, self.tokenizer.pad_token_id)
+        return _padded(made["input_ids"], words, self.pad)
 
 
 class TextEncoder(nn.Module):
@@ -192,9 +204,16 @@ class TextEncoder(nn.Module):
             self.model = BertModel(_bert(config, self.codec.size), add_pooling_layer=False)
         self.width: int = self.model.config.hidden_size
 
-    def encode(self, texts: Sequence[str], langs: Sequence[str]) -> Codes:
-        """Turn texts into numbers, on the CPU."""
-        return self.codec.encode(texts, langs)
+    def encode(self, texts: Sequence[str], langs: Sequence[str], *, full: bool = False) -> Codes:
+        """Turn texts into numbers, on the CPU.
+
+        Args:
+            texts: B texts.
+            langs: Their B languages.
+            full: Pad to what the longest text may have, and not to the longest of these.
+        """
+        codes = self.codec.encode(texts, langs)
+        return codes.lengthened(self.config.max_tokens + 2, self.codec.pad) if full else codes
 
     def forward(self, tokens: Tensor, real: Tensor, extra: Tensor | None = None) -> Tensor:
         """Vectors of tokens.

@@ -20,7 +20,7 @@ from xraytk.models.fusion import Fusion
 from xraytk.models.text_encoder import Codes, TextConfig, TextEncoder, VocabularySource
 from xraytk.models.vit import Vit, VitConfig, initialise
 from xraytk.objectives.painting import Choice, PaintConfig, Painter, Reconstruction
-from xraytk.objectives.words import WordHead, choose_reports, cover, hide_words, mean_over_all
+from xraytk.objectives.words import WordHead, choose_reports, cover, hide_words
 from xraytk.records import Batch, Loss
 
 
@@ -135,7 +135,8 @@ class M3aeObjective(nn.Module):
     def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Loss of one batch.
 
-        Images without a report are painted beside an empty one, and have no part in the rest.
+        The mean over images of what each costs. One without a report is painted beside an empty
+        one, and the two other questions cost it nothing.
 
         Args:
             batch: With ``image``, ``valid``, ``reports``, and the lungs where the mask wants them.
@@ -200,13 +201,16 @@ class M3aeObjective(nn.Module):
     def _belonging(
         self, image: Tensor, text: Tensor, partner: Tensor, present: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of the question whether image and report belong together, and how often it is right."""
+        """Loss of the question whether image and report belong together, and how often it is right.
+
+        The loss is a mean over all images, of which those without a report cost nothing.
+        """
         pooled = torch.cat([self.pool_image(image), self.pool_text(text)], 1)[present]
         logits = self.belong(pooled).float()  # (M, 2)
         truth = (partner == torch.arange(len(partner), device=partner.device)).long()[present]
         own = F.cross_entropy(logits, truth, reduction="sum")
         right = {"matched": (logits.argmax(1) == truth).float().mean()} if len(truth) else {}
-        return mean_over_all(own, present.sum()), right
+        return own / len(partner), right
 
 
 def draw_partners(texts: list[str], present: Tensor, chance: Chance) -> Tensor:

@@ -29,7 +29,7 @@ class MrmConfig:
     Args:
         hidden_words: Share of the words of a report that is hidden, in (0, 1].
         released: Count every token in the loss of words, visible ones and padding too, as the
-            published code does by mistake.
+            published code does by mistake; every report is then padded to ``text.max_tokens``.
         pixels: What is hidden and painted.
         text: What reads the reports.
     """
@@ -106,7 +106,8 @@ class MrmObjective(nn.Module):
     def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Loss of one batch: painting plus words.
 
-        Images without a report are painted, and have no part in the loss of words.
+        An image's loss is that of its hidden patches plus that of its hidden words, which is 0
+        without a report; the total is the mean over images.
 
         Args:
             batch: With ``image``, ``valid``, ``reports``, and the lungs where the mask wants them.
@@ -120,7 +121,8 @@ class MrmObjective(nn.Module):
     def draw(self, batch: Batch, chance: Chance) -> Draws:
         """All chance of one forward pass."""
         choice = self.painter.choose(batch, chance)
-        codes = self.text.encode(*choose_reports(batch, self.config.text.langs, chance))
+        chosen = choose_reports(batch, self.config.text.langs, chance)
+        codes = self.text.encode(*chosen, full=self.config.released)
         hidden = hide_words(codes.words, self.config.hidden_words, chance)
         return Draws(choice, codes, hidden, cover(codes, hidden, self.text.codec, chance, mixed=False))
 

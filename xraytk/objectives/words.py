@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xraytk import distributed
 from xraytk.chance import Chance
 from xraytk.models.text_encoder import NO_WORD, Codec, Codes
 from xraytk.records import Batch
@@ -126,26 +125,18 @@ class WordHead(nn.Module):
         self.tell = nn.Linear(width, size)
 
     def forward(self, tokens: Tensor, truth: Tensor, where: Tensor) -> Tensor:
-        """Cross-entropy, mean over the chosen tokens of all processes.
+        """Cross-entropy: the mean over images of each one's mean over its chosen tokens.
+
+        An image without any costs nothing, and counts as one. So the loss of a batch is the mean
+        of the losses of its parts, however it is cut into micro-batches and over processes; a
+        mean over all its tokens would not be.
 
         Args:
             tokens: (B, L, D).
             truth: (B, L) int64.
             where: (B, L) bool, the tokens that count; there may be none.
-
-        Returns:
-            This process's part: its mean over processes is the mean over all tokens.
         """
         logits = self.tell(self.transform(tokens[where])).float()  # (M, V)
-        own = F.cross_entropy(logits, truth[where], reduction="sum")
-        return mean_over_all(own, where.sum())
-
-
-def mean_over_all(own: Tensor, count: Tensor) -> Tensor:
-    """Mean over what all processes have, as parts whose mean over processes it is.
-
-    Args:
-        own: Scalar, the sum over what this process has.
-        count: Scalar, how many this process has; all of them together may have none.
-    """
-    return own * distributed.world() / distributed.total(count).clamp_min(1)
+        each = F.cross_entropy(logits, truth[where], reduction="none")  # (M,)
+        weight = 1 / (len(where) * where.sum(1).clamp_min(1))  # (B,)
+        return (each * weight[where.nonzero()[:, 0]]).sum()
