@@ -127,7 +127,7 @@ def _one(
         finetune.run(made, progress)
         if not (made.folder / PREDICTIONS).is_file():
             asked = evaluate.EvaluateConfig(
-                work=args.workspace, shards=args.shards, run=made.folder, task="classify", bootstrap=0
+                work=args.workspace, shards=args.shards, checkpoint=made.folder, task="classify", bootstrap=0
             )
             evaluate.run(asked, progress)
     return made.folder / PREDICTIONS

@@ -43,7 +43,12 @@ def probed(work: Path, run: Path, bootstrap: int, progress: Progress) -> dict[st
     kept = run / "masking.json"
     if not kept.is_file():
         config = evaluate.EvaluateConfig(
-            work=work, run=run, task="linear-probe", again=True, bootstrap=bootstrap, probe=ProbeConfig()
+            work=work,
+            checkpoint=run,
+            task="linear-probe",
+            again=True,
+            bootstrap=bootstrap,
+            probe=ProbeConfig(),
         )
         scored = evaluate.run(config, progress).runs[0]
         tables = json.loads(scored.files[0].read_text(encoding="utf-8"))["tables"]

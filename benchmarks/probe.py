@@ -33,7 +33,7 @@ def main() -> None:
         config = evaluate.EvaluateConfig(
             work=args.workspace,
             shards=args.shards,
-            run=args.checkpoint,
+            checkpoint=args.checkpoint,
             task=task,
             out=None if args.out is None else args.out / task,
             split=args.split,

@@ -63,10 +63,10 @@ def test_evaluate_takes_a_task_a_run_or_two(preloaded: Any) -> None:
 
     for words, wanted in [
         (["report"], {"task": "report"}),
-        (["runs/mine"], {"task": "all", "run": "runs/mine"}),
+        (["--checkpoint", "runs/mine"], {"task": "all", "checkpoint": "runs/mine"}),
         (["linear-probe", "--compare", "random"], {"task": "linear-probe"}),
-        (["runs/mine", "--task", "knn"], {"task": "knn", "run": "runs/mine"}),
-        (["a", "b", "--lang", "zh"], {"task": "all", "run": "a", "against": "b", "lang": "zh"}),
+        (["knn", "--checkpoint", "m", "--shards", "s"], {"task": "knn", "checkpoint": "m", "shards": "s"}),
+        (["a", "b", "--lang", "zh"], {"task": "all", "results": "a", "against": "b", "lang": "zh"}),
         (
             ["classify", "--predictions", "p.csv", "--references", "r.csv"],
             {"task": "classify", "predictions": "p.csv", "references": "r.csv"},
@@ -74,10 +74,13 @@ def test_evaluate_takes_a_task_a_run_or_two(preloaded: Any) -> None:
     ]:
         made = tomllib.loads(preloaded("evaluate", *words, "--show-config").stdout)
         assert {key: made.get(key) for key in wanted} == wanted
-        assert ("run" in made) == ("run" in wanted)
+        assert ("results" in made) == ("results" in wanted)
     alone = preloaded("evaluate", "report", "--predictions", "p.csv")
     assert alone.returncode == 2
     assert "--predictions and --references" in alone.stderr
+    run = preloaded("evaluate", "runs/mine")
+    assert run.returncode == 2
+    assert "--checkpoint RUN" in run.stderr
 
 
 def test_version_is_that_of_the_package() -> None:

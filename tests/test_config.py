@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from xraytk import config as configs
 from xraytk.errors import UsageError
+from xraytk.pretrain import PretrainConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,24 @@ def test_missing_or_broken_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("a = = 3")
     with pytest.raises(UsageError, match="not TOML"):
         configs.load(SampleConfig, file=tmp_path / "bad.toml")
+
+
+def test_of_a_presets_options_those_of_the_chosen_objective_count(tmp_path: Path) -> None:
+    def options(**more: Any) -> dict[str, Any]:
+        return configs.load(PretrainConfig, preset="tiny", **more).options
+
+    assert options() == options(flags={"objective": "mae"})
+    assert options()["decoder_width"] == 96
+    clip = options(flags={"objective": "clip"}, sets=["options.text.depth=1", "options.mask=random"])
+    assert clip == {  # what a user says stands, right or wrong
+        "width": 64,
+        "mask": "random",
+        "text": {"width": 96, "depth": 1, "heads": 4, "max_tokens": 160, "min_count": 1, "dropout": 0.0},
+    }
+    (tmp_path / "mine.toml").write_text('objective = "mrm"\n[options]\nhidden_words = 0.4\n')
+    mine = options(file=tmp_path / "mine.toml")
+    assert (mine["hidden_words"], mine["pixels"]["width"]) == (0.4, 96)
+    assert options(flags={"objective": "mine:Mine"}) == {}
 
 
 def test_unknown_preset_lists_what_there_is() -> None:

@@ -77,7 +77,7 @@ def test_the_same_model_and_split_have_the_same_fingerprint(
     prints = []
     for beam in (3, 1):
         config = evaluate.EvaluateConfig(
-            run=run,
+            checkpoint=run,
             work=finetuned,
             out=tmp_path / str(beam),
             bootstrap=50,
@@ -95,7 +95,7 @@ def test_an_empty_split_is_named_with_the_counts_of_the_others(
 ) -> None:
     shapes.write(tmp_path, {"train": 4, "val": 2})
     with pytest.raises(DataError, match=r"(?s)no image in the test split.*train 4, val 2, test 0"):
-        evaluate.run(evaluate.EvaluateConfig(work=tmp_path, run=finetuned / "runs" / "report"))
+        evaluate.run(evaluate.EvaluateConfig(work=tmp_path, checkpoint=finetuned / "runs" / "report"))
 
 
 def test_without_a_finished_run_the_message_says_what_to_do(shapes: SimpleNamespace, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_without_a_finished_run_the_message_says_what_to_do(shapes: SimpleNamesp
     with pytest.raises(DataError, match="xraytk finetune"):
         evaluate.run(evaluate.EvaluateConfig(work=tmp_path))
     with pytest.raises(DataError, match="no finetuned model"):
-        evaluate.run(evaluate.EvaluateConfig(work=tmp_path, run=tmp_path))
+        evaluate.run(evaluate.EvaluateConfig(work=tmp_path, checkpoint=tmp_path))
 
 
 def test_values_out_of_range_are_refused() -> None:
@@ -127,14 +127,14 @@ def test_another_reading_of_the_test_split_is_refused_or_said(
 def test_a_run_that_is_being_trained_is_not_tested(finetuned: Path, tmp_path: Path) -> None:
     run = finetuned / "runs" / "classify"
     with folder_lock(run), pytest.raises(RunConflictError, match="in use"):
-        evaluate.run(evaluate.EvaluateConfig(run=run, work=finetuned, out=tmp_path, bootstrap=0))
+        evaluate.run(evaluate.EvaluateConfig(checkpoint=run, work=finetuned, out=tmp_path, bootstrap=0))
 
 
 def test_two_runs_are_compared_in_one_page(result: evaluate.EvaluateResult, tmp_path: Path) -> None:
     report = next(scored for scored in result.runs if scored.task == "report")
     folder = report.files[0].parent
     found = evaluate.run(
-        evaluate.EvaluateConfig(run=folder, against=report.files[1], out=tmp_path, bootstrap=20)
+        evaluate.EvaluateConfig(results=folder, against=report.files[1], out=tmp_path, bootstrap=20)
     )
     assert isinstance(found, evaluate.CompareResult)
     row = found.tables["zh: words (character)"]["character"]["bleu_4"]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from xraytk import config as configs
-from xraytk import finetune, pretrain, report
+from xraytk import export, finetune, pretrain, report
 from xraytk.data.shards import ShardIndex
 from xraytk.data.skipped import SkipList
 from xraytk.errors import DataError, InterruptedRunError, RunConflictError, UsageError
@@ -67,6 +67,16 @@ def test_the_encoder_and_the_fit_come_from_the_workspaces_pretraining(
     for name in made:
         if name.startswith("encoder."):
             torch.testing.assert_close(made[name], pretrained[name], rtol=0, atol=0)
+
+
+def test_the_fit_goes_with_the_weights(work: Path, shapes: SimpleNamespace, tmp_path: Path) -> None:
+    alone = shutil.copy(work / "runs" / "pretrain" / "step-00000002" / "model.safetensors", tmp_path)
+    done = export.run(export.ExportConfig(work=work, out=tmp_path / "out", verify=False))
+    for place in (alone, done.out, done.out / "encoder.safetensors", done.out / "timm"):
+        made, _ = finetune.resolve(shapes.config(work, "report", init=str(place)))
+        assert (made.data["fit"], made.data["image_px"]) == ("stretch", 32), place
+    other, _ = finetune.resolve(shapes.config(work, "report", init=str(alone), data={"fit": "letterbox"}))
+    assert other.data["fit"] == "letterbox"
 
 
 def test_an_encoder_of_another_shape_is_refused(
@@ -186,7 +196,9 @@ def test_r2gen_and_cmn_are_trained_kept_and_asked(
     image = next((work / "ingest" / "images").rglob("*.png"))
     texts = set()
     for search in (SearchConfig(), SearchConfig(cached=False), SearchConfig(beam=1, sample=True)):
-        texts.add(report.run(report.ReportConfig(image=image, work=tmp_path, run=run, search=search)).text)
+        texts.add(
+            report.run(report.ReportConfig(image=image, work=tmp_path, checkpoint=run, search=search)).text
+        )
     assert len(texts) == 2
 
 

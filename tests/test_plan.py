@@ -58,7 +58,7 @@ def test_a_preset_plans_for_the_model_that_it_pretrains(preset: str) -> None:
     model, trained = (configs.read_preset(preset, verb) for verb in ("plan", "pretrain"))
     for name, value in model["model"].items():
         if name != "hidden":
-            assert value == {**trained["options"], **trained["vit"]}[name]
+            assert value == {**trained["options"]["mae"], **trained["vit"]}[name]
     configs.build(PlanConfig, model)
 
 

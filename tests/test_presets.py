@@ -12,11 +12,13 @@ import torch
 from xraytk import config as configs
 from xraytk import plan
 from xraytk.data.augment import AugmentConfig
+from xraytk.errors import UsageError
 from xraytk.finetune import FinetuneConfig
 from xraytk.models.vit import Vit
+from xraytk.objectives import OBJECTIVES
 from xraytk.objectives.mae import MaeObjective
 from xraytk.plan import PlanConfig
-from xraytk.pretrain import PretrainConfig, make_objective
+from xraytk.pretrain import PretrainConfig, make_objective, resolved
 
 FOLDER = importlib.resources.files("xraytk.presets")
 NAMES = sorted(p.name[:-5] for p in FOLDER.iterdir() if p.name.endswith(".toml"))
@@ -44,6 +46,27 @@ def test_every_table_of_a_preset_is_a_config(name: str) -> None:
     assert set(tables) <= set(kinds)
     for verb in tables:
         configs.load(kinds[verb], preset=name)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in DOWNSTREAM])
+def test_options_of_a_preset_stand_under_the_name_of_their_objective(name: str) -> None:
+    tables = configs.read_preset(name, "pretrain")
+    assert tables.get("objective", "mae") in tables["options"]
+    for objective, options in tables["options"].items():
+        configs.build(configs.resolve(OBJECTIVES[objective]).options, options, "options.")
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_can_be_tried_tiny(objective: str) -> None:
+    config = configs.load(PretrainConfig, preset="tiny", flags={"objective": objective})
+    made = resolved(config)
+    assert {"mask", "text"} & made.options.keys()  # also what nobody has given
+    assert resolved(made) == made
+    wrong = configs.load(
+        PretrainConfig, preset="tiny", flags={"objective": objective}, sets=["options.maks=1"]
+    )
+    with pytest.raises(UsageError, match=r"unknown key options\.maks"):
+        resolved(wrong)
 
 
 @pytest.mark.parametrize("name", IMAGE_ONLY)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
-import subprocess
-import sys
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,10 @@ def test_a_run_writes_what_the_readme_says(shards: Path, tmp_path: Path) -> None
     assert len(list((run / "tensorboard").iterdir())) == 1
     assert encoder_config(run) == config(shards, run).vit
     again = load(PretrainConfig, file=run / "config.toml")
-    assert again == config(shards, run)  # the saved config reruns it
+    assert again == pretrain.resolved(config(shards, run))  # the saved config reruns it
+    assert again.options["inside"] == 0.95  # which nobody has given
+    fast = [line["img_per_s"] for line in read(run / "log.jsonl") if not line.get("warm_up")]
+    assert min(fast) <= result.img_per_s <= max(fast)
 
 
 def test_the_same_images_are_painted_over_the_course_of_a_run(shards: Path, tmp_path: Path) -> None:
@@ -128,31 +132,48 @@ def test_a_run_that_was_cut_ends_as_one_that_was_not(shards: Path, tmp_path: Pat
     assert all(torch.equal(one[key], two[key]) for key in two)
 
 
-@pytest.mark.slow
-def test_sigterm_saves_and_exits_75(shards: Path, tmp_path: Path) -> None:
-    wanted = config(shards, tmp_path / "run", steps=100_000, save_every=100_000)
+def test_a_run_that_is_killed_and_stopped_ends_bit_for_bit_as_one_that_is_not(
+    shards: Path, tmp_path: Path, preloaded: Any
+) -> None:
+    wanted = config(shards, tmp_path, objective="tests.waiting_mae:WaitingMae", steps=8, save_every=2)
     (tmp_path / "config.toml").write_text(to_toml(wanted))
-    code = (
-        "import sys; from pathlib import Path; from xraytk import config, errors, pretrain\n"
-        "try: pretrain.run(config.load(pretrain.PretrainConfig, file=Path(sys.argv[1])))\n"
-        "except errors.XraytkError as error: print(error); sys.exit(error.exit_code)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "config.toml")], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        for _ in range(900):
-            if read(tmp_path / "run" / "log.jsonl") or process.poll() is not None:
-                break
-            time.sleep(0.1)
-        process.terminate()
-        said, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 75, said
-    assert "everything is saved" in said
-    done = int(next((tmp_path / "run").glob("step-*")).name.removeprefix("step-"))
-    assert len(losses(tmp_path / "run")) == done
+
+    def go(run: str, wait_at: int = 0, kill: int = 0) -> Any:
+        """The verb in a process of its own, sent a signal in the forward pass ``wait_at`` of its call."""
+        words = ("pretrain", "--config", tmp_path / "config.toml", "--out", tmp_path / run)
+        place = tmp_path / f"{run}.pid"
+        env = os.environ | ({"WAIT_AT": str(wait_at), "WAIT_FILE": str(place)} if kill else {})
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(preloaded, *words, env=env)
+            while kill and not done.done():
+                if place.exists():
+                    os.kill(int(place.read_text()), kill)
+                    place.unlink()
+                    break
+                time.sleep(0.01)
+            return done.result()
+
+    whole = go("whole")
+    assert whole.returncode == 0, whole.stderr
+    assert go("cut", 10, signal.SIGKILL).returncode == -signal.SIGKILL  # in the middle of step 5
+    assert {p.name for p in (tmp_path / "cut").glob("step-*")} >= {"step-00000002"}
+    stopped = go("cut", 5, signal.SIGTERM)
+    assert stopped.returncode == 75
+    assert "everything is saved" in stopped.stderr
+    assert len(losses(tmp_path / "cut")) < 8
+    done = go("cut")
+    assert done.returncode == 0, done.stderr
+    for name in ("model", "optimizer"):
+        one, two = (
+            load_file(tmp_path / r / "step-00000008" / f"{name}.safetensors") for r in ("whole", "cut")
+        )
+        assert one.keys() == two.keys()
+        assert [key for key in one if not torch.equal(one[key], two[key])] == []
+    exact = ("step", "loss", "lr", "grad_norm", "parts")
+    logs = [
+        [[line[key] for key in exact] for line in read(tmp_path / r / "log.jsonl")] for r in ("whole", "cut")
+    ]
+    assert logs[0] == logs[1]
 
 
 @pytest.mark.slow
@@ -184,6 +205,16 @@ def test_another_config_in_the_same_folder_is_refused(shards: Path, tmp_path: Pa
         pretrain.run(config(shards, tmp_path, steps=1, optim=OptimConfig(lr=0.1)))
     with pytest.raises(RunConflictError, match="holds a run already"):
         pretrain.run(config(shards, tmp_path, steps=1, resume="never"))
+
+
+def test_options_are_compared_by_what_they_mean(shards: Path, tmp_path: Path) -> None:
+    few = config(shards, tmp_path, steps=1)
+    pretrain.run(few)
+    spelled = dataclasses.replace(few, options={**few.options, "mask": "contour", "inside": 0.95})
+    assert pretrain.run(spelled).resumed_from == 1
+    other = dataclasses.replace(few, options={**few.options, "inside": 0.9})
+    with pytest.raises(RunConflictError, match=r"\n  options\.inside: 0\.95 -> 0\.9\n"):
+        pretrain.run(other)
 
 
 def test_a_selection_is_all_that_is_trained_on_and_part_of_the_runs_identity(

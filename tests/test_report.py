@@ -105,13 +105,13 @@ def test_a_picture_without_a_header_is_said_to_be_unknown(
 def test_a_run_without_a_finetuned_model_is_named_so(finetuned: Path, picture: Path, tmp_path: Path) -> None:
     (tmp_path / "pretrain").mkdir()
     with pytest.raises(DataError, match="pretrain holds no finetuned report model"):
-        report.run(report.ReportConfig(image=picture, work=finetuned, run=tmp_path / "pretrain"))
+        report.run(report.ReportConfig(image=picture, work=finetuned, checkpoint=tmp_path / "pretrain"))
 
 
 def test_a_run_of_another_task_is_refused(finetuned: Path, picture: Path) -> None:
     run = finetuned / "runs" / "classify"
     with pytest.raises(DataError, match="another task"):
-        report.run(report.ReportConfig(image=picture, work=finetuned, run=run))
+        report.run(report.ReportConfig(image=picture, work=finetuned, checkpoint=run))
 
 
 def test_a_model_whose_weights_do_not_fit_is_refused(finetuned: Path, picture: Path, tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_a_model_whose_weights_do_not_fit_is_refused(finetuned: Path, picture: P
     tree["model"]["encoder"]["depth"] = 3
     (tmp_path / "config.json").write_text(json.dumps(tree))
     with pytest.raises(DataError, match="missing"):
-        report.run(report.ReportConfig(image=picture, work=finetuned, run=tmp_path))
+        report.run(report.ReportConfig(image=picture, work=finetuned, checkpoint=tmp_path))

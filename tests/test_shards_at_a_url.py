@@ -41,7 +41,7 @@ def test_the_road_is_the_same_from_a_url(
             losses.append((result.loss_first, result.loss_last))
         tuned = shapes.config(work, "classify", shards=where, steps=4, validate_every=2, name="far-c")
         finetune.run(tuned)
-        evaluate.run(evaluate.EvaluateConfig(work=work, run=work / "runs" / "far-c", shards=where))
+        evaluate.run(evaluate.EvaluateConfig(work=work, checkpoint=work / "runs" / "far-c", shards=where))
     assert losses[0] == losses[1]
     assert web.asked["/shards/index.parquet"] == 1
     assert web.asked["/shards/train-000000.tar"] == 3

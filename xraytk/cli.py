@@ -58,6 +58,21 @@ SkipBad = Annotated[
     typer.Option("--skip-bad", help="Replace and list broken samples instead of ending."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cuda or cpu.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="A run, step folder, export or .safetensors file; the newest pretraining by default.",
+    ),
+]
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        "--init",
+        help="Start from these weights (not a resume): a run, step folder, export, .safetensors file or "
+        "timm:NAME.",
+    ),
+]
 Shards = Annotated[str | None, typer.Argument(help="A shards folder or URL; the workspace's by default.")]
 Name = Annotated[str | None, typer.Option(help="Name of the run's folder.")]
 Resume = Annotated[
@@ -157,6 +172,7 @@ def _run(
             getattr(module, class_name), preset=preset, file=config, sets=sets or (), flags=flags
         )
         if show_config:
+            made = module.resolved(made) if hasattr(module, "resolved") else made
             print(configs.to_toml(made), end="")
             return
         if getattr(made, "show_paths", False) and not sys.stderr.isatty():
@@ -488,7 +504,7 @@ def pretrain(
         str | None, typer.Option(help="mae, clip, maco, mrm, m3ae, or package.module:Class of your own.")
     ] = None,
     resume: Resume = None,
-    init: Annotated[Path | None, typer.Option(help="Start from these weights (not a resume).")] = None,
+    init: Init = None,
     select: Annotated[
         Path | None, typer.Option(help="A selection of `xraytk curate`: train on its images only.")
     ] = None,
@@ -513,9 +529,7 @@ def finetune(
     task: Annotated[Task, typer.Argument(help="report (English and Chinese) or classify (diseases).")],
     shards: Shards = None,
     name: Name = None,
-    init: Annotated[
-        Path | None, typer.Option(help="Pretraining run or weights; the workspace's by default.")
-    ] = None,
+    init: Init = None,
     resume: Resume = None,
     gpus: Gpus = None,
     device: Device = None,
@@ -551,20 +565,26 @@ def _machine(flags: dict[str, Any]) -> dict[str, Any]:
 @_verb(
     "evaluate:EvaluateConfig",
     "xraytk evaluate    or    xraytk evaluate report --predictions P.jsonl --references R.jsonl    or    "
-    "xraytk evaluate A B    or    xraytk evaluate linear-probe --compare random",
+    "xraytk evaluate A B    or    xraytk evaluate linear-probe --checkpoint RUN",
 )
 def evaluate(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="report, classify, linear-probe, knn, or a run; all of the workspace's runs by default."
+            help="report, classify, linear-probe (of an encoder) or knn; or A of A B. All runs by default."
         ),
     ] = None,
     against: Annotated[
-        Path | None, typer.Argument(help="A second run, folder of results or file: both in one page.")
+        Path | None, typer.Argument(help="B: two runs, folders of results or files side by side.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="With a run or checkpoint: linear-probe or knn of its frozen encoder.")
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="A finetuned run, else all of the workspace's; for probes what `embed --checkpoint` takes."
+        ),
+    ] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="A shards folder or URL; the workspace's by default.")
     ] = None,
     compare: Annotated[
         list[str] | None,
@@ -593,18 +613,15 @@ def evaluate(
     flags["probe.compare"] = flags.pop("compare")
     named = flags.pop("what")
     of_task = named in (*Task, "linear-probe", "knn")
-    return {**flags, "task": named if of_task else task, "run": None if of_task else named}
+    return {**flags, "task": named if of_task else None, "results": None if of_task else named}
 
 
 @_verb(
     "export:ExportConfig",
-    "xraytk export --license cc-by-nc-4.0    or    xraytk export runs/mine --format timm",
+    "xraytk export --license cc-by-nc-4.0    or    xraytk export --checkpoint runs/mine --format timm",
 )
 def export(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(help="A run, step folder or .safetensors file; the newest pretraining by default."),
-    ] = None,
+    checkpoint: Checkpoint = None,
     format: Annotated[str | None, typer.Option(help="timm, transformers or both.")] = None,  # noqa: A002
     license: Annotated[  # noqa: A002
         str | None, typer.Option(help="Of the weights, for the model card, as in cc-by-nc-4.0.")
@@ -627,10 +644,7 @@ def embed(
             help="Images, an ingest folder, or shards (folder or URL); the workspace's by default."
         ),
     ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="A run, step folder or .safetensors file; the newest pretraining by default."),
-    ] = None,
+    checkpoint: Checkpoint = None,
     pool: Annotated[str | None, typer.Option(help="mean (of the patches), cls or both.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images of one forward pass.")] = None,
     device: Device = None,
@@ -646,7 +660,7 @@ def embed(
 def report(
     image: Annotated[Path, typer.Argument(help="One radiograph: DICOM, PNG, JPEG or TIFF.")],
     lang: Annotated[str | None, typer.Option(help="en or zh.")] = None,
-    run: Annotated[
+    checkpoint: Annotated[
         Path | None, typer.Option(help="A finetuned report run; else the workspace's, else ours.")
     ] = None,
     device: Device = None,

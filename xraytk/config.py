@@ -2,7 +2,9 @@
 
 Order, the later wins: the dataclass's defaults, ``--preset``, ``--config file.toml``,
 ``--set key=value``, named flags. Tables are at most two levels deep. A field annotated
-``dict[str, Any]`` takes a table that another dataclass will read (an objective's options).
+``dict[str, Any]`` takes a table that another dataclass will read (an objective's options); with
+``metadata={"by": KEY}`` presets hold one such table for each value of KEY, and that of the value
+which is chosen in the end is taken: ``[pretrain.options.clip]`` counts with objective "clip" only.
 """
 
 from __future__ import annotations
@@ -60,8 +62,10 @@ def load(
         UsageError: With every unknown key and every wrong value at once.
     """
     tree: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
     if preset is not None:
         merge(tree, read_preset(preset, _verb_of(cls)))
+        tables = {f.name: tree.pop(f.name) for f in _by_another(cls) if f.name in tree}
     if file is not None:
         merge(tree, read_toml(file))
     for text in sets:
@@ -70,7 +74,19 @@ def load(
     for key, value in (flags or {}).items():
         if value is not None:
             merge(tree, _nest(key, value))
+    usual = {f.name: f.default for f in dataclasses.fields(cls)}
+    for f in _by_another(cls):
+        chosen = tree.get(f.metadata["by"], usual[f.metadata["by"]])
+        table = tables.get(f.name, {}).get(str(chosen), {})
+        if table and isinstance(given := tree.get(f.name, {}), Mapping):
+            merge(table, given)
+            tree[f.name] = table
     return build(cls, tree)
+
+
+def _by_another(cls: type) -> list[dataclasses.Field[Any]]:
+    """Fields whose table in a preset depends on the value of another field."""
+    return [f for f in dataclasses.fields(cls) if "by" in f.metadata]
 
 
 def build(cls: type[T], tree: Mapping[str, Any], prefix: str = "") -> T:

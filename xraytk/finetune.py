@@ -21,7 +21,7 @@ import torch
 
 from xraytk import distributed
 from xraytk.chance import Chance
-from xraytk.config import build, read_toml, to_dict
+from xraytk.config import build, to_dict
 from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
 from xraytk.data.skipped import SkipList
@@ -32,7 +32,7 @@ from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read
 from xraytk.models import vocabularies
 from xraytk.models.flops import count_flops
 from xraytk.models.language import DecoderConfig
-from xraytk.models.timm_layout import FROM_HUB
+from xraytk.models.pretrained import fit_of
 from xraytk.models.vit import VitConfig, normalise, set_drop_path
 from xraytk.models.weights import (
     encoder_config,
@@ -75,8 +75,8 @@ class FinetuneConfig:
         task: "report" or "classify".
         work: The workspace.
         shards: Shards folder or URL; the workspace's by default.
-        init: Pretraining run, checkpoint folder or weights file, also of timm's, or ``timm:NAME``;
-            the workspace's run "pretrain" by default; "none" starts from random weights.
+        init: See `models.weights.find_weights`; the workspace's run "pretrain" by default; "none"
+            starts from random weights.
         out: Run folder; ``runs/<name>`` of the workspace by default.
         name: Name of the run; the task's by default.
         resume: "auto", "never" or a checkpoint.
@@ -199,7 +199,8 @@ class FinetuneResult:
         last_loss: Last logged loss.
         best_step: Update whose state was kept; the last one without a validation split.
         validation: Scores of the last validation; of the best one when nothing was left to do.
-        img_per_s: Training speed.
+        img_per_s: Images a second in this call without its first step, as in the progress and the log;
+            0 when nothing was left to do.
         skipped: Broken images that were left out, listed in skipped.jsonl.
         seconds: Time of this call.
         page: The run as a page to look at.
@@ -258,21 +259,11 @@ def resolve(config: FinetuneConfig) -> tuple[FinetuneConfig, Path | None]:
                 todo="Run `xraytk pretrain` first, give one with --init, or start from random weights "
                 "with --init none.",
             )
-    encoder = encoder_config(init)
-    stream = build(StreamConfig, {"image_px": encoder.image_px, **_pretrained_fit(init), **data}, "data.")
+    encoder, fit = encoder_config(init), fit_of(find_weights(init))
+    usual = {"image_px": encoder.image_px, **({"fit": fit} if fit else {})}
+    stream = build(StreamConfig, {**usual, **data}, "data.")
     encoder = started_from(replace(encoder, image_px=stream.image_px, seen_grid=None), init)
     return replace(config, data=to_dict(stream), encoder=encoder), init
-
-
-def _pretrained_fit(init: Path) -> dict[str, Any]:
-    """How the pretraining put images into its square; {} when only weights are there."""
-    if str(init).startswith(FROM_HUB):
-        return {}
-    for folder in (init, init.parent):
-        if (folder / "config.toml").is_file():
-            data = read_toml(folder / "config.toml").get("data", {})
-            return {key: data[key] for key in ("image_px", "fit") if key in data}
-    return {}
 
 
 def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:

@@ -7,6 +7,7 @@ described in the README under "run folder".
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import math
 import time
@@ -20,7 +21,7 @@ from torch import nn
 
 from xraytk import distributed
 from xraytk.chance import Chance
-from xraytk.config import resolve, to_dict
+from xraytk.config import build, resolve, to_dict
 from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
 from xraytk.data.selection import fingerprint, read_selection
@@ -69,7 +70,7 @@ class PretrainConfig:
         init: Checkpoint whose encoder to start from, weights only: of ours, a ViT of timm's, or
             ``timm:NAME``; it decides ``vit.positions`` and ``vit.seen_grid``.
         objective: A row of `objectives.OBJECTIVES`, or "package.module:Class".
-        options: The objective's own options.
+        options: The objective's own options; of a preset those that it has for this objective.
         vit: Shape of the encoder.
         data: How images come into the frame; ``image_px`` must be that of ``vit``, or as many times
             that as ``options.pixels.enlarge`` says.
@@ -100,7 +101,7 @@ class PretrainConfig:
     resume: str = "auto"
     init: Path | None = None
     objective: str = "mae"
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict, metadata={"by": "objective"})
     vit: VitConfig = field(default_factory=VitConfig)
     data: StreamConfig = field(default_factory=lambda: StreamConfig(crop_scale=(0.5, 1.0), rotate_deg=5.0))
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -172,7 +173,8 @@ class PretrainResult:
         images: Training images.
         loss_first: First logged loss.
         loss_last: Last logged loss.
-        img_per_s: Images a second in this call; 0 when nothing was left to do.
+        img_per_s: Images a second in this call without its first step, as in the progress and the log;
+            0 when nothing was left to do.
         skipped: Broken images that were replaced, listed in skipped.jsonl.
         figures: Pictures of the run.
         page: The run as a page to look at.
@@ -213,20 +215,42 @@ def make_objective(config: PretrainConfig) -> nn.Module:
     Raises:
         UsageError: If there is no such objective, or an option is wrong.
     """
-    if config.objective not in OBJECTIVES and ":" not in config.objective:
-        there = ", ".join(sorted(OBJECTIVES))
-        raise UsageError(
-            f"there is no objective {config.objective!r}", f"there are: {there}; or package.module:Class"
-        )
-    kind = resolve(OBJECTIVES.get(config.objective, config.objective))
-    if not hasattr(kind, "build"):
-        raise UsageError(f"{config.objective} is no objective", "wanted a class with build(vit, options)")
-    given = {}
+    kind, given = _objective(config.objective), {}
     if "vocabulary" in inspect.signature(kind.build).parameters:
         given["vocabulary"] = lambda langs, least: _vocabulary(config, langs, least)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return cast(nn.Module, kind.build(config.vit, config.options, **given))
+
+
+def resolved(config: PretrainConfig) -> PretrainConfig:
+    """Fill in what is not given: every option of the objective, and what ``init`` decides.
+
+    Two configs that mean the same are equal then; the run keeps this one.
+
+    Raises:
+        UsageError: If there is no such objective, or an option is wrong.
+        DataError: If ``init`` is no encoder.
+    """
+    kind = getattr(_objective(config.objective), "options", None)
+    if dataclasses.is_dataclass(kind):
+        config = replace(config, options=to_dict(build(cast(type, kind), config.options, "options.")))
+    if config.init is not None:
+        config = replace(config, vit=started_from(config.vit, config.init))
+    return config
+
+
+def _objective(name: str) -> Any:
+    """The class of an objective."""
+    if name not in OBJECTIVES and ":" not in name:
+        raise UsageError(
+            f"there is no objective {name!r}",
+            f"there are: {', '.join(sorted(OBJECTIVES))}; or package.module:Class",
+        )
+    kind = resolve(OBJECTIVES.get(name, name))
+    if not hasattr(kind, "build"):
+        raise UsageError(f"{name} is no objective", "wanted a class with build(vit, options)")
+    return kind
 
 
 def _vocabulary(config: PretrainConfig, langs: Sequence[str], min_count: int) -> Vocabulary:
@@ -255,8 +279,7 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     """Body of the verb on one process."""
     shards = config.shards or Workspace(config.work).shards
     read_index(shards, config.cache, progress)  # before anything is written: there may be none
-    if config.init is not None:
-        config = replace(config, vit=started_from(config.vit, config.init))
+    config = resolved(config)
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))

@@ -53,7 +53,7 @@ class ReportConfig:
         image: One radiograph: DICOM, PNG, JPEG or TIFF.
         lang: "en" or "zh".
         work: The workspace.
-        run: A finetuned report run; else the workspace's newest, else the default model.
+        checkpoint: A finetuned report run; else the workspace's newest, else the default model.
         out: Folder for the files; ``reports`` of the workspace by default, when that exists.
         search: How the decoder chooses its words.
         machine: Device.
@@ -62,7 +62,7 @@ class ReportConfig:
     image: Path
     lang: Literal["en", "zh"] = "en"
     work: Path = field(default_factory=default_work)
-    run: Path | None = None
+    checkpoint: Path | None = None
     out: Path | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
@@ -192,16 +192,10 @@ def _frontal(data: bytes) -> Radiograph:
 def _writer(config: ReportConfig) -> tuple[saved.Saved, str, bool]:
     """The report model, whose it is, and whether it is the default one."""
     device = device_of(config.machine)
-    folder = config.run or _newest(Workspace(config.work), ReportTask)
+    folder = config.checkpoint or _newest(Workspace(config.work), ReportTask)
     if folder is None:
         return saved.load(default_model(), device), "default model trained on phantoms", True
-    holder = folder / "best" if (folder / "best").is_dir() else folder
-    if not (holder / "config.json").is_file():
-        raise DataError(
-            f"{folder} holds no finetuned report model",
-            todo="Give a run of `xraytk finetune report` that has ended, or leave --run out.",
-        )
-    model = saved.load(holder, device)
+    model = saved.load(saved.find(folder), device)
     if not isinstance(model.learner, ReportTask):
         raise DataError(f"{folder} writes no reports", "it is a run of another task", "Give a report run.")
     return model, f"your run {folder.name}, step {model.facts.get('step', '?')}", False

@@ -102,7 +102,7 @@ def test_the_same_files_give_the_same_bytes(files: Path) -> None:
 def test_two_files_are_compared_against_the_same_references(files: Path) -> None:
     for kind, row, metric in (("jsonl", "word", "rouge_l"), ("csv", "Edema", "auroc")):
         config = evaluate.EvaluateConfig(
-            run=files / f"P.{kind}", against=files / f"Q.{kind}", references=files / f"R.{kind}",
+            results=files / f"P.{kind}", against=files / f"Q.{kind}", references=files / f"R.{kind}",
             bootstrap=20, meteor=False, out=files / kind,
         )  # fmt: skip
         result = evaluate.run(config)
@@ -117,9 +117,9 @@ def test_two_files_are_compared_against_the_same_references(files: Path) -> None
 
 def test_reports_and_labels_are_not_compared(files: Path) -> None:
     with pytest.raises(DataError, match="not of the same kind"):
-        evaluate.run(evaluate.EvaluateConfig(run=files / "P.jsonl", against=files / "P.csv"))
+        evaluate.run(evaluate.EvaluateConfig(results=files / "P.jsonl", against=files / "P.csv"))
     with pytest.raises(DataError, match="holds no predictions"):
-        evaluate.run(evaluate.EvaluateConfig(run=files / "P.jsonl", against=files))
+        evaluate.run(evaluate.EvaluateConfig(results=files / "P.jsonl", against=files))
 
 
 @pytest.mark.parametrize(

@@ -126,4 +126,4 @@ def test_wrong_input_is_refused(work: Path, tmp_path: Path, shapes: SimpleNamesp
         settings(work, predictions=tmp_path / "p.csv", references=tmp_path / "r.csv")
     other = shapes.write(tmp_path / "w", {"train": 4})
     with pytest.raises(DataError, match="no image in the test split"):
-        evaluate.run(settings(other, run=work / "runs" / "pretrain"))
+        evaluate.run(settings(other, checkpoint=work / "runs" / "pretrain"))

@@ -133,6 +133,27 @@ def test_our_own_file_starts_a_training_and_exports_again_as_the_same(
     assert not (tmp_path / "x" / "transformers").exists()
 
 
+@pytest.mark.parametrize("form", ["", "timm", "transformers"])
+def test_every_form_of_an_export_starts_a_training(tmp_path: Path, form: str) -> None:
+    shape = {"image_px": [48, 32], "patch_px": 16, "width": 32, "depth": 2, "heads": 2, "mlp_ratio": 2.0}
+    encoder = write(tmp_path / "encoder.safetensors", shape)
+    run = tmp_path / "config.toml"
+    run.write_text('[data]\nfit = "stretch"\n')
+    done = export.run(
+        export.ExportConfig(checkpoint=tmp_path / "encoder.safetensors", out=tmp_path / "x", verify=False)
+    )
+    run.unlink()
+    found = find_trained(done.out / form, tmp_path)
+    assert (found.fit, found.config.heads, found.config.size) == ("stretch", 2, (48, 32))
+    again = found.load().state_dict()
+    for name, tensor in encoder.state_dict().items():
+        if name != "positions":  # a row for the class token, which ours keeps too
+            torch.testing.assert_close(again[name], tensor, rtol=0, atol=1e-6)
+    image = verify.phantom(encoder.config)
+    with torch.no_grad():
+        torch.testing.assert_close(found.load()(image), encoder(image), rtol=0, atol=1e-5)
+
+
 def test_a_folder_that_is_no_export_stays(
     made: tuple[Path, Path, export.ExportResult], tmp_path: Path
 ) -> None:

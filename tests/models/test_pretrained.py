@@ -63,6 +63,35 @@ def test_the_moving_average_is_preferred_unless_it_is_not_wanted(tmp_path: Path)
     assert plain.sha256() != found.sha256()
 
 
+@pytest.mark.parametrize("place", ["nothing", "workspace", "empty", "hub", "run/config.toml"])
+def test_what_is_no_checkpoint_is_told_from_what_is(tmp_path: Path, place: str) -> None:
+    write_run(tmp_path / "run", 1)
+    (tmp_path / "workspace" / "runs").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "pytorch_model.bin").touch()
+    said = {
+        "nothing": "does not exist",
+        "workspace": "is a workspace",
+        "empty": "holds no checkpoint",
+        "hub": "holds pickles only",
+        "run/config.toml": "is no weights file",
+    }
+    with pytest.raises(
+        DataError, match=rf"(?s){place} {said[place]}.*wanted a run, a step folder, an export"
+    ):
+        find_trained(tmp_path / place, tmp_path)
+
+
+def test_a_finished_run_without_its_checkpoints_and_an_export_are_found(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", 1)
+    (tmp_path / "run" / "step-00000003").rename(tmp_path / "run" / "best")
+    assert find_trained(tmp_path / "run", tmp_path).fit == "stretch"
+    (tmp_path / "export").mkdir()
+    (tmp_path / "run" / "best" / "model.safetensors").rename(tmp_path / "export" / "encoder.safetensors")
+    assert find_trained(tmp_path / "export", tmp_path).fit == "letterbox"
+
+
 def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
     (tmp_path / "model.pth").write_bytes(b"\x80\x04")
     with pytest.raises(DataError, match="is a pickle"):

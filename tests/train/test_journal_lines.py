@@ -27,6 +27,23 @@ def test_the_first_step_of_a_session_is_no_part_of_the_speed(tmp_path: Path) -> 
     assert line["img_per_s"] > 2 * 4 / 0.2  # two steps in far less than the first one's time
     assert line["data_wait"] == 0
     assert "warm_up" not in line
+    assert journal.speed() == line["img_per_s"]  # the result's
+
+
+def test_the_speed_of_a_session_is_the_mean_over_its_lines(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log.jsonl", 4, CPU, steps=10)
+    journal.cut(0)
+    assert journal.speed() == 0
+    step(journal)
+    first = journal.write(1, 1e-3)
+    assert journal.speed() >= first["img_per_s"] > 0  # the first step is all there is
+    speeds = []
+    for at, pause in ((3, 0.02), (4, 0.05)):
+        time.sleep(pause)
+        for _ in range(at - 2):
+            step(journal)
+        speeds.append((at - 2, journal.write(at, 1e-3)["img_per_s"]))
+    assert journal.speed() == pytest.approx(12 / sum(4 * n / speed for n, speed in speeds))
 
 
 def test_a_line_of_the_first_step_alone_says_that_it_is(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from xraytk.errors import UsageError
 from xraytk.train import trackers
 from xraytk.train.trackers import Mlflow, Post, TensorBoard, Wandb, check_loggers, known_id, scalars_of
-from xraytk.train.watch import Watch, public, watching
+from xraytk.train.watch import HIDDEN, Watch, public, watching
 
 CONFIG = {"name": "run", "batch": 4, "optim": {"lr": 1e-3}}
 
@@ -103,6 +103,23 @@ def test_no_tracker_is_told_of_a_path() -> None:
         {"work": "/a", "shards": "/b", "out": "/c", "init": "/d", "select": "/e", "cache": {}, "batch": 4}
     )
     assert told == {"batch": 4}
+    nested = {
+        "options": {"text": {"model": "wang_li", "langs": ["en"], "width": 8}, "atlas": r"C:\\wang.npz"},
+        "labels": {"uncertain": "ignore", "uncertain_from": "wang"},
+        "head": {"text": "openai/clip", "kind": "vtb"},
+        "decoder": {"vocabulary": "r2gen"},
+        "extra": ["radgraph", "~/wang", {"deep": "../wang"}],
+        "resume": "wang",
+        "objective": "mine:Mine",
+    }
+    assert public(nested) == {
+        "options": {"text": {"model": HIDDEN, "langs": ["en"], "width": 8}, "atlas": HIDDEN},
+        "labels": {"uncertain": "ignore"},
+        "head": {"text": HIDDEN, "kind": "vtb"},
+        "decoder": {"vocabulary": "r2gen"},
+        "extra": ["radgraph", HIDDEN, {"deep": HIDDEN}],
+        "objective": "mine:Mine",
+    }
 
 
 def test_sessions_are_listed_with_how_they_ended(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ class EmbedConfig:
         source: A folder, file, archive or URL of DICOM, PNG, JPEG or TIFF; an ingest folder; or a
             shards folder or URL. By default the workspace's ingest folder, which has every image,
             else its shards.
-        checkpoint: A run, a step folder or a safetensors file; the workspace's newest pretraining by
-            default.
+        checkpoint: See `models.weights.find_weights`; the workspace's newest pretraining by default.
         work: The workspace.
         out: The Parquet file; in ``embeddings`` of the workspace by default.
         pool: "mean" of the patches that are not padding, "cls", or "both" (the class token first).

@@ -78,7 +78,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     began = time.monotonic()
     check_devices(config.machine)
     kind = cast(Kind, config.task)
-    trained = find_trained(config.run, config.work, ema=config.probe.ema)
+    trained = find_trained(config.checkpoint, config.work, ema=config.probe.ema)
     shards = config.shards or Workspace(config.work).shards
     split, notes = _split(shards, config)
     home = _home(trained, kind)

@@ -23,16 +23,16 @@ from xraytk.train.machine import MachineConfig
 class EvaluateConfig:
     """Settings of ``xraytk evaluate``.
 
-    Four things can be scored: finetuned runs of the workspace (nothing is named, or a run), a frozen
-    encoder by a probe on the workspace's labels (``task`` "linear-probe" or "knn"), anybody's
-    predictions (``predictions`` and ``references``), and two results against each other (``run`` and
-    ``against``).
+    Four things can be scored: finetuned runs of the workspace (all, or that of ``checkpoint``), a
+    frozen encoder by a probe on the workspace's labels (``task`` "linear-probe" or "knn"), anybody's
+    predictions (``predictions`` and ``references``), and two results against each other (``results``
+    and ``against``).
 
     Args:
-        run: A finetuned run; all of the workspace's by default. With ``against``: a run, a folder
-            of results, or a file of predictions. For a probe: a run, a step folder or a safetensors
-            file; the newest pretraining by default.
-        against: What ``run`` is compared with.
+        checkpoint: A finetuned run; all of the workspace's by default. For a probe see
+            `models.weights.find_weights`; the newest pretraining by default.
+        results: With ``against``: a run, a folder of results, or a file of predictions.
+        against: What ``results`` are compared with.
         task: Only runs of this task; what the predictions are.
         predictions: CSV or JSONL of anybody's predictions.
         references: CSV or JSONL of the truth.
@@ -66,7 +66,8 @@ class EvaluateConfig:
         machine: Device and loader processes.
     """
 
-    run: Path | None = None
+    checkpoint: Path | None = None
+    results: Path | None = None
     against: Path | None = None
     task: Literal["all", "report", "classify", "linear-probe", "knn"] = "all"
     predictions: Path | None = None
@@ -114,9 +115,15 @@ class EvaluateConfig:
         self._check_files()
 
     def _check_files(self) -> None:
-        if self.against is not None:
-            if self.run is None or self.predictions is not None:
-                raise UsageError("a comparison takes two results", "", "Say `xraytk evaluate A B`.")
+        if self.results is not None or self.against is not None:
+            if self.results is None or self.against is None or self.predictions or self.checkpoint:
+                raise UsageError(
+                    "a comparison takes two results and nothing else",
+                    "found one, which is no task (report, classify, linear-probe, knn)"
+                    if self.against is None
+                    else "found --predictions or --checkpoint too",
+                    "Say `xraytk evaluate A B`; one run alone is `xraytk evaluate --checkpoint RUN`.",
+                )
             return
         if (self.predictions is None) != (self.references is None):
             given = "predictions" if self.references is None else "references"
@@ -124,7 +131,7 @@ class EvaluateConfig:
         if self.predictions is None:
             if self.validation is not None:
                 raise UsageError("--validation is for --predictions", "a run has its own thresholds")
-        elif self.task == "all" or self.run is not None:
+        elif self.task == "all" or self.checkpoint is not None:
             raise UsageError(
                 "it is not said what the predictions are",
                 todo="Say `xraytk evaluate report --predictions ...` or `xraytk evaluate classify ...`.",

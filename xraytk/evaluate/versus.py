@@ -42,9 +42,9 @@ def run(config: EvaluateConfig) -> CompareResult:
         DataError: If they are not of the same kind, images and truth.
     """
     began = time.monotonic()
-    assert config.run is not None
+    assert config.results is not None
     assert config.against is not None
-    paths = (config.run, config.against)
+    paths = (config.results, config.against)
     names = _names(paths)
     a, b = (_side(path, name, config.references) for path, name in zip(paths, names, strict=True))
     task = _task(a, config)
@@ -53,7 +53,7 @@ def run(config: EvaluateConfig) -> CompareResult:
             f"{names[0]} and {names[1]} are not of the same kind", "one is of reports, one of labels"
         )
     found, cases = _reports(a, b, config) if task == "report" else (_labels(a, b, config), None)
-    out = config.out or config.run.parent / f"{names[0]}-vs-{names[1]}"
+    out = config.out or config.results.parent / f"{names[0]}-vs-{names[1]}"
     merged = _merged(found)
     written = _write(out, merged, cases)
     seconds = round(time.monotonic() - began, 1)

@@ -107,14 +107,8 @@ def _told(
 
 def _runs(config: EvaluateConfig) -> list[Path]:
     """Run folders with a finished model."""
-    if config.run is not None:
-        if not (config.run / "best" / "config.json").is_file():
-            raise DataError(
-                f"{config.run} holds no finetuned model",
-                "wanted a run folder with best/config.json, which is written when the training ends",
-                "Run `xraytk finetune report` or `xraytk finetune classify` first, to its end.",
-            )
-        return [config.run]
+    if config.checkpoint is not None:
+        return [saved.find(config.checkpoint).parent]
     runs = Workspace(config.work).runs
     found = sorted(path.parent.parent for path in runs.glob("*/best/config.json"))
     if not found:

@@ -22,6 +22,7 @@ from xraytk.export.card import Facts, card
 from xraytk.files import Workspace, atomic_folder, atomic_write, default_work, write_json
 from xraytk.models.pretrained import Trained, find_trained, run_facts
 from xraytk.models.vit import Vit
+from xraytk.models.weights import EXPORTED
 from xraytk.progress import Progress, Silent
 from xraytk.records import as_plain
 
@@ -36,8 +37,8 @@ class ExportConfig:
     """Settings of ``xraytk export``.
 
     Args:
-        checkpoint: A run, a step folder or a safetensors file; the workspace's newest pretraining by
-            default. Of a finetuned model its encoder is exported.
+        checkpoint: See `models.weights.find_weights`; the workspace's newest pretraining by default.
+            Of a finetuned model its encoder is exported.
         work: The workspace.
         out: Folder; ``exports/<run>`` of the workspace by default.
         format: For which library.
@@ -160,7 +161,7 @@ def _write(out: Path, encoder: Vit, trained: Trained, wanted: list[str], licence
     plain = {f"encoder.{name}": value.cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(
         plain,
-        out / "encoder.safetensors",
+        out / EXPORTED,
         {
             "xraytk.format": "1",
             "xraytk.encoder_prefix": "encoder.",
@@ -182,6 +183,6 @@ def _write(out: Path, encoder: Vit, trained: Trained, wanted: list[str], licence
         )
     for name, (tensors, trees) in layouts.items():
         (out / name).mkdir()
-        save_file(tensors, out / name / "model.safetensors", {"format": "pt"})
+        save_file(tensors, out / name / "model.safetensors", {"format": "pt", "xraytk.fit": trained.fit})
         for file, tree in trees.items():
             write_json(out / name / file, tree)

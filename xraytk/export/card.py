@@ -9,6 +9,7 @@ from typing import Any
 import xraytk
 from xraytk.models.pretrained import Trained
 from xraytk.records import RESEARCH_NOTICE
+from xraytk.train.watch import public
 
 TAGS = ("chest-x-ray", "radiology", "medical", "vision-transformer", "image-feature-extraction", "xraytk")
 _TOLD = ("batch", "steps", "epochs", "seed", "task")
@@ -98,8 +99,8 @@ def _shape(facts: Facts) -> dict[str, Any]:
 
 
 def training(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of a training for a card: numbers and plain words only, nothing that looks like a path."""
-    config: Mapping[str, Any] = run.get("config", {})
+    """Facts of a training for a card, without paths."""
+    config = public(run.get("config", {}))
     out: dict[str, Any] = {}
     if "objective" in config:
         out["objective"] = config["objective"]
@@ -119,7 +120,7 @@ def training(run: Mapping[str, Any]) -> dict[str, Any]:
         out |= {f"{table}.{key}": value for key, value in flat.items()}
     data = config.get("data", {})
     out |= {f"data.{key}": data[key] for key in _TRANSFORMS if data.get(key)}
-    return {key: value for key, value in out.items() if _plain(value)}
+    return out
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -132,13 +133,6 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
         else:
             out[f"{prefix}{key}"] = value
     return out
-
-
-def _plain(value: Any) -> bool:
-    """Whether a value may be told: texts that could be paths may not."""
-    if isinstance(value, list | tuple):
-        return all(_plain(each) for each in value)
-    return not isinstance(value, str) or not set("/\\~") & set(value)
 
 
 def _table(rows: Mapping[str, Any]) -> str:
@@ -204,7 +198,7 @@ resize.
 """,
 }
 _XRAYTK = """With xraytk: `xraytk finetune classify --init encoder.safetensors`, or
-`xraytk embed FOLDER --checkpoint encoder.safetensors`.
+`xraytk embed FOLDER --checkpoint encoder.safetensors`; the folder of this file can be named instead.
 """
 _LIMITS = """- Trained on the images that are named above, and on nothing else: other devices, countries,
   ages and diseases may look different to it.

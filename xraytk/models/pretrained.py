@@ -73,8 +73,7 @@ def find_trained(checkpoint: Path | None, work: Path, *, ema: bool = True) -> Tr
     """
     weights = find_weights(checkpoint or newest_pretraining(work), ema=ema)
     config, run = encoder_config(weights), _run_of(weights.parent)
-    fit = _fit(weights, run)
-    return Trained(weights, config, fit, run, ema=weights.name == EMA)
+    return Trained(weights, config, fit_of(weights) or "letterbox", run, ema=weights.name == EMA)
 
 
 def newest_pretraining(work: Path) -> Path:
@@ -122,10 +121,17 @@ def _toml(folder: Path) -> dict[str, Any]:
     return read_toml(path) if path.is_file() else {}
 
 
-def _fit(weights: Path, run: Path | None) -> Fit:
-    """The fit that the file's header, or the run's config, states; else "letterbox"."""
+def fit_of(weights: Path) -> Fit | None:
+    """How the images of an encoder were put into their rectangle.
+
+    Args:
+        weights: A file, as `weights.find_weights` gives it.
+
+    Returns:
+        What the file's header says, else the config of the run it lies in; None when neither does.
+    """
     with safe_open(weights, "pt") as stream:
         stated = (stream.metadata() or {}).get("xraytk.fit")
-    if stated is None and run is not None:
+    if stated is None and (run := _run_of(weights.parent)) is not None:
         stated = _toml(run).get("data", {}).get("fit")
-    return cast(Fit, stated if stated in ("letterbox", "stretch") else "letterbox")
+    return cast(Fit, stated) if stated in ("letterbox", "stretch") else None

@@ -100,14 +100,21 @@ def prefix_of(names: Collection[str]) -> str | None:
     return found[0] if found else None
 
 
-def describe(path: Path, shapes: Mapping[str, Sequence[int]], prefix: str, table: Tensor | None) -> Foreign:
+def describe(
+    path: Path,
+    shapes: Mapping[str, Sequence[int]],
+    prefix: str,
+    table: Tensor | None,
+    about: Mapping[str, Any] | None = None,
+) -> Foreign:
     """Find the shape of the encoder.
 
     Args:
-        path: Of the weights; ``config.json`` is looked for beside it.
+        path: Of the weights.
         shapes: Of every tensor.
         prefix: From `prefix_of`.
         table: The position embeddings, (1, N or 1 + N, D); None when there are none.
+        about: What is said of the encoder; timm's ``config.json`` beside the weights by default.
 
     Raises:
         DataError: If it is no plain ViT with position embeddings.
@@ -121,7 +128,7 @@ def describe(path: Path, shapes: Mapping[str, Sequence[int]], prefix: str, table
             f"{'no ' if hidden is None else ''}blocks.0.mlp.fc1.weight",
             "Give a plain ViT on square patches of 1 or 3 channels, with position embeddings.",
         )
-    about = _about(path.parent / "config.json")
+    about = _about(path.parent / "config.json") if about is None else about
     width, channels, patch_px = stem[0], stem[1], stem[2]
     grid = _grid(path, table.shape[1], patch_px, about)
     fixed = sincos_positions(*grid, width)

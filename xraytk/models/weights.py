@@ -1,7 +1,7 @@
 """Reading weights so that a mistake is an error and not a training from scratch.
 
 Only safetensors files are read; nothing is unpickled. An encoder may come from a run of ours, or
-from a checkpoint in timm's layout; see `timm_layout` and `adapt`.
+from a checkpoint in the layout of timm or transformers; see `timm_layout`, `transformers_layout`, `adapt`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from xraytk import distributed
 from xraytk.config import build
 from xraytk.errors import DataError, UsageError
 from xraytk.files import checkpoints, read_json, write_json
-from xraytk.models import adapt, timm_layout
+from xraytk.models import adapt, timm_layout, transformers_layout
 from xraytk.models.load_report import LoadReport, compare, shown
 from xraytk.models.vit import Vit, VitConfig
 from xraytk.progress import Progress
 from xraytk.records import as_plain
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
+EXPORTED = "encoder.safetensors"
+"""The weights of an export, in our layout."""
 EMA = "ema.safetensors"
 """Beside a checkpoint's weights: their moving average, where the run made one."""
+WANTED = "wanted a run, a step folder, an export, a .safetensors file, or timm:NAME"
 ENOUGH = 0.95
 """Share of an encoder's numbers that a foreign checkpoint must fill."""
 
@@ -40,8 +43,8 @@ def find_weights(checkpoint: Path, *, ema: bool = True) -> Path:
 
     Args:
         checkpoint: A run folder (its best checkpoint if it names one in ``best.json``, else the
-            newest), a step folder, a ``.safetensors`` file, a folder as timm saves it, or
-            ``timm:NAME`` for weights of timm's collection.
+            newest), a step folder, a folder of `xraytk export`, a ``.safetensors`` file, a folder as
+            timm or transformers saves it, or ``timm:NAME`` for weights of timm's collection.
         ema: Of a step folder prefer the averaged weights, where it has them.
 
     Returns:
@@ -60,21 +63,48 @@ def find_weights(checkpoint: Path, *, ema: bool = True) -> Path:
                 "only safetensors files are read",
                 "Convert it with safetensors.torch.save_file where you trust it.",
             )
+        if checkpoint.suffix.lower() != ".safetensors":
+            raise DataError(
+                f"{checkpoint} is no weights file", WANTED, "Name the folder it lies in, or another one."
+            )
         return checkpoint
     if (checkpoint / "model.safetensors").is_file():
         return _of_step(checkpoint, ema)
     found = checkpoints(checkpoint)
     if not found:
-        raise DataError(
-            f"{checkpoint} holds no checkpoint",
-            "wanted a run folder, a step folder or a .safetensors file",
-            "Run `xraytk pretrain` first, or give another path.",
-        )
+        for other in (EXPORTED, "best/model.safetensors"):
+            if (checkpoint / other).is_file():
+                return checkpoint / other
+        raise _nothing(checkpoint)
     chosen = found[-1]
     if (checkpoint / "best.json").is_file():
         step = read_json(checkpoint / "best.json", "xraytk finetune").get("step")
         chosen = next((path for path in found if path.name == f"step-{step:08d}"), chosen)
     return _of_step(chosen, ema)
+
+
+def _nothing(checkpoint: Path) -> DataError:
+    """Say why a path means no weights."""
+    if not checkpoint.exists():
+        return DataError(f"{checkpoint} does not exist", WANTED, "Check the path.")
+    if (checkpoint / "runs").is_dir():
+        return DataError(
+            f"{checkpoint} is a workspace",
+            WANTED,
+            f"Name one of its runs, as in {checkpoint / 'runs' / 'NAME'}.",
+        )
+    pickles = sorted(p.name for p in checkpoint.glob("*model*") if p.suffix.lower() in PICKLES)
+    if pickles:
+        return DataError(
+            f"{checkpoint} holds pickles only, which can run any code when they are loaded",
+            f"found {pickles[0]}; {WANTED}",
+            "Save the model as safetensors where you trust it (transformers: save_pretrained).",
+        )
+    return DataError(
+        f"{checkpoint} holds no checkpoint",
+        WANTED,
+        "Wait for the run's first checkpoint, run `xraytk pretrain`, or give another path.",
+    )
 
 
 def _of_step(checkpoint: Path, ema: bool) -> Path:
@@ -104,7 +134,8 @@ def encoder_config(checkpoint: Path) -> VitConfig:
         raise DataError(
             f"{path} does not say what its encoder is",
             str(error),
-            "Use a checkpoint written by `xraytk pretrain` or `xraytk finetune`, or a ViT of timm's.",
+            "Use a checkpoint written by `xraytk pretrain` or `xraytk finetune`, or a ViT of timm's or "
+            "transformers'.",
         ) from None
 
 
@@ -175,13 +206,15 @@ def write_report(folder: Path, checkpoint: Path, report: LoadReport, progress: P
 
 
 def _foreign(path: Path) -> timm_layout.Foreign | None:
-    """What a checkpoint in timm's layout says of itself; None for one of ours."""
+    """What a checkpoint in timm's or transformers' layout says of itself; None for one of ours."""
 
     def look() -> timm_layout.Foreign | None:
         with safe_open(path, "pt") as stream:
             names = list(stream.keys())
             if "xraytk.encoder" in (stream.metadata() or {}):
                 return None
+            if (named := transformers_layout.prefix_of(names)) is not None:
+                return _foreign_of_transformers(path, named)
             prefix = timm_layout.prefix_of(names)
             if prefix is None:
                 return None
@@ -193,6 +226,20 @@ def _foreign(path: Path) -> timm_layout.Foreign | None:
     return found
 
 
+def _foreign_of_transformers(path: Path, prefix: str) -> timm_layout.Foreign:
+    tensors = transformers_layout.as_timm(load_file(path), prefix)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    about = transformers_layout.about(path.parent)
+    return timm_layout.describe(path, shapes, "", tensors.get("pos_embed"), about)
+
+
+def _foreign_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a foreign checkpoint as timm names them."""
+    tensors = _read(path)
+    named = transformers_layout.prefix_of(tensors)
+    return tensors if named is None else transformers_layout.as_timm(tensors, named)
+
+
 def _load_foreign(encoder: Vit, path: Path, foreign: timm_layout.Foreign) -> LoadReport:
     wanted, source = encoder.config, foreign.config
     notes = []
@@ -202,7 +249,7 @@ def _load_foreign(encoder: Vit, path: Path, foreign: timm_layout.Foreign) -> Loa
         notes.append("no config.json says how its images were normalised: taken as (x - 0.5) / 0.5, as ours")
         if wanted.heads != source.heads:
             notes.append(f"vit.heads is {wanted.heads}; a ViT of width {wanted.width} has {source.heads}")
-    tensors, lines, ignored = timm_layout.renamed(_read(path), foreign.prefix)
+    tensors, lines, ignored = timm_layout.renamed(_foreign_tensors(path), foreign.prefix)
     tensors["positions"] = timm_layout.with_class_slot(tensors["positions"], source.grid)
     if {*foreign.mean, *foreign.std} != {0.5}:
         bias = tensors.get("project.bias", torch.zeros(source.width))

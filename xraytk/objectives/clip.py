@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,7 @@ class ClipObjective(nn.Module):
         vocabulary: Of the training reports.
     """
 
+    options: ClassVar = ClipConfig
     needs = frozenset({"image", "valid", "reports"})
 
     def __init__(self, vit: VitConfig, config: ClipConfig, vocabulary: VocabularySource | None) -> None:

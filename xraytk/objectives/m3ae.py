@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,8 @@ class M3aeObjective(nn.Module):
         config: The objective's options.
         vocabulary: Of the training reports.
     """
+
+    options: ClassVar = M3aeConfig
 
     def __init__(self, vit: VitConfig, config: M3aeConfig, vocabulary: VocabularySource | None) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +94,8 @@ class MacoObjective(nn.Module):
         config: The objective's options.
         vocabulary: Of the training reports.
     """
+
+    options: ClassVar = MacoConfig
 
     def __init__(self, vit: VitConfig, config: MacoConfig, vocabulary: VocabularySource | None) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -75,6 +75,7 @@ class MaeObjective(nn.Module):
         config: The objective's options.
     """
 
+    options: ClassVar = MaeConfig
     needs = frozenset({"image", "valid", "lung", "has_contour"})
 
     def __init__(self, vit: VitConfig, config: MaeConfig) -> None:

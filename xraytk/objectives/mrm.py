@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,8 @@ class MrmObjective(nn.Module):
         config: The objective's options.
         vocabulary: Of the training reports.
     """
+
+    options: ClassVar = MrmConfig
 
     def __init__(self, vit: VitConfig, config: MrmConfig, vocabulary: VocabularySource | None) -> None:
         super().__init__()

@@ -94,7 +94,7 @@ def commands_of(run: Record) -> Html:
         commands.append(("xraytk finetune report --init RUN", "trains a model that writes reports"))
         commands.append(("xraytk finetune classify --init RUN", "trains one that names diseases"))
     else:
-        commands.append(("xraytk evaluate RUN", "scores it on the test split, once, at the end"))
+        commands.append(("xraytk evaluate --checkpoint RUN", "scores it on the test split, once, at the end"))
     commands.append(("tensorboard --logdir RUN/tensorboard", "shows the numbers and figures in a browser"))
     wide = max(len(command) for command, _ in commands)
     lines = "\n".join(f"{command:<{wide}}  # {said}" for command, said in commands)
@@ -107,7 +107,7 @@ def _command(run: Record) -> str:
 
 
 def config_of(run: Record) -> Html:
-    """The configuration, without what holds paths."""
+    """The configuration, without paths."""
     rows = [
         (f"{group}.{key}" if group else key, _plain(value))
         for group, values in _groups(run.config)
@@ -115,7 +115,7 @@ def config_of(run: Record) -> Html:
     ]
     parts = [
         tag("h2", "Configuration"),
-        tag("p", "Without the keys that hold paths.", class_="soft"),
+        tag("p", "Without paths.", class_="soft"),
         tag("details", tag("summary", "as a table"), _pairs(rows)),
         tag("details", tag("summary", "as TOML"), tag("pre", tomli_w.dumps(run.config))),
     ]

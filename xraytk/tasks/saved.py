@@ -63,6 +63,7 @@ def save(folder: Path, learner: nn.Module, facts: dict[str, Any], *, half: bool 
                 "xraytk.format": str(FORMAT),
                 "xraytk.encoder_prefix": "encoder.",
                 "xraytk.encoder": json.dumps(task.describe()["encoder"]),
+                **({"xraytk.fit": facts["data"]["fit"]} if "data" in facts else {}),
             },
         )
         if hasattr(task, "vocabulary"):
@@ -76,6 +77,25 @@ def save(folder: Path, learner: nn.Module, facts: dict[str, Any], *, half: bool 
                 "facts": facts,
             },
         )
+
+
+def find(checkpoint: Path) -> Path:
+    """Find the model folder that a path means.
+
+    Args:
+        checkpoint: A finetuned run, or its folder ``best``.
+
+    Raises:
+        DataError: If there is none; ``best`` is written when the training has ended.
+    """
+    for folder in (checkpoint / "best", checkpoint):
+        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+            return folder
+    raise DataError(
+        f"{checkpoint} holds no finetuned model" if checkpoint.exists() else f"{checkpoint} does not exist",
+        "wanted a run of `xraytk finetune` with the folder best, which is written when the training ends",
+        "Run `xraytk finetune report` or `xraytk finetune classify` first, to its end.",
+    )
 
 
 def load(folder: Path, device: torch.device) -> Saved:

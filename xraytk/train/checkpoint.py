@@ -52,13 +52,21 @@ def state_of(
     return state
 
 
-def header_of(learner: nn.Module, step: int) -> dict[str, str]:
-    """Header of the weights: what they are of."""
+def header_of(learner: nn.Module, step: int, config: Mapping[str, Any]) -> dict[str, str]:
+    """Header of the weights: what they are of.
+
+    Args:
+        learner: Its ``encoder`` is described.
+        step: Updates done.
+        config: Of the run; ``data.fit`` says how images were put into their rectangle.
+    """
+    data = config.get("data", {})
     return {
         "xraytk.format": str(FORMAT),
         "xraytk.step": str(step),
         "xraytk.encoder_prefix": ENCODER_PREFIX,
         "xraytk.encoder": json.dumps(_encoder_config(learner)),
+        **({"xraytk.fit": data["fit"]} if "fit" in data else {}),
     }
 
 
@@ -153,7 +161,12 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises:
         DataError: If it is missing, or of another format.
     """
-    state = read_json(path / "state.json", "xraytk pretrain")
+    try:
+        state = read_json(path / "state.json", "xraytk pretrain")
+    except DataError:
+        raise _broken(path, "state.json is missing or no JSON") from None
+    if not isinstance(state.get("step"), int):
+        raise _broken(path, "state.json names no step")
     if state.get("format") != FORMAT:
         raise DataError(
             f"checkpoint {path} has format {state.get('format')}",
@@ -161,6 +174,11 @@ def read_state(path: Path) -> dict[str, Any]:
             "Use the version of xraytk that wrote it.",
         )
     return state
+
+
+def _broken(path: Path, found: str) -> DataError:
+    todo = "Remove that folder; the run goes on from the one before."
+    return DataError(f"checkpoint {path} is broken", found, todo)
 
 
 def latest(folder: Path) -> Path | None:

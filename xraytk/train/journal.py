@@ -56,6 +56,8 @@ class Journal:
         self._timed = 0  # steps since the last line, without the first of the session
         self._warm = False  # the first step is over: compiling, first reads
         self._waited_first = 0.0
+        self._steady = (0, 0.0)  # steps without the first of the session, and their seconds
+        self._first_s = 0.0
         self._pace_s: float | None = None  # smoothed seconds of a step
 
     def cut(self, step: int) -> None:
@@ -86,6 +88,7 @@ class Journal:
         else:
             self._warm, self._waited_first, self.waited = True, self.waited, 0.0
             self._last = time.perf_counter()
+            self._first_s = self._last - self._began
 
     def write(self, step: int, lr: float) -> dict[str, Any]:
         """Write the means since the last line; every process must call it.
@@ -101,6 +104,8 @@ class Journal:
         count, since, waited = timed
         spent = max(now - since, 1e-9)
         speed = count * self.batch / spent
+        if self._timed:
+            self._steady = (self._steady[0] + count, self._steady[1] + spent)
         line: dict[str, Any] = {
             "step": step,
             "time": round(time.time(), 1),
@@ -157,9 +162,14 @@ class Journal:
         """Every logged loss, in order."""
         return [line["loss"] for line in read(self.path) if "loss" in line]
 
-    def speed(self, steps: int) -> float:
-        """Images per second if ``steps`` updates were done since the journal was made."""
-        return steps * self.batch / max(time.perf_counter() - self._began, 1e-9)
+    def speed(self) -> float:
+        """Images a second of the session, as its lines have it: without the first step.
+
+        The steady speed: the mean over all steps but the first, which compiles and waits for the
+        first images. That of the first when there was no other; 0 when there was none.
+        """
+        steps, spent = self._steady if self._steady[0] else (int(self._warm), self._first_s)
+        return steps * self.batch / max(spent, 1e-9)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

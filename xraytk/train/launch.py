@@ -90,14 +90,16 @@ def check_devices(machine: MachineConfig) -> None:
     Raises:
         MachineError: If CUDA or so many GPUs are not there.
     """
-    if device_kind(machine) == "cpu":
+    if machine.device == "cpu" or (device_kind(machine) == "cpu" and machine.gpus == 1):
         return
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if there < machine.gpus:
         raise MachineError(
             f"{machine.gpus} GPU{'s' * (machine.gpus > 1)} asked for",
             f"torch sees {there}",
-            "Lower --gpus, or use --device cpu.",
+            f"Lower --gpus, or say --device cpu for {machine.gpus} processes on the CPU."
+            if machine.gpus > 1
+            else "Use --device cpu.",
         )
 
 

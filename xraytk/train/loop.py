@@ -93,7 +93,7 @@ class FitResult:
         steps: Updates done in all.
         first_loss: First logged loss of the run.
         last_loss: Last logged loss.
-        img_per_s: Over this call; 0 when nothing was left to do.
+        img_per_s: Steady speed of this call, see `Journal.speed`; 0 when nothing was left to do.
         checkpoint: The last checkpoint.
         best_step: Step of the best validation score; None without one.
         validation: Metrics of the last validation.
@@ -201,7 +201,7 @@ class _Job:
         self.device = device_of(plan.machine)
         self.micro_batch = micro_batch_of(plan.batch, plan.machine)
         self.micro_steps = plan.batch // distributed.world() // self.micro_batch
-        self.step = self.began_at = 0
+        self.step = 0
         self.asked_to_stop = self.stop = False
         self.best: dict[str, Any] = {}
         self.validation: dict[str, float] = {}
@@ -227,7 +227,6 @@ class _Job:
         self.averages = self.average.tensors if self.average else None
         if resume_from is not None:
             self.step = checkpoint.load(resume_from, self.learner, self.optimizer, self.averages)
-            self.began_at = self.step
         self.saver = Saver(self.folder, sharded=sharded, keep=self._keep)
         self.journal.cut(self.step)
         if (self.folder / "best.json").is_file():
@@ -359,7 +358,7 @@ class _Job:
             steps=self.step,
             first_loss=losses[0] if losses else math.nan,
             last_loss=losses[-1] if losses else math.nan,
-            img_per_s=self.journal.speed(self.step - self.began_at),
+            img_per_s=self.journal.speed(),
             checkpoint=last,
             best_step=self.best.get("step"),
             validation=self.validation,

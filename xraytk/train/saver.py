@@ -72,11 +72,11 @@ class Saver:
             work = _nothing
         elif self._group is not None:
             state = checkpoint.state_of(learner, optimizer, averages)
-            header, copies = checkpoint.header_of(learner, step), self._copy(state)
+            header, copies = checkpoint.header_of(learner, step, config), self._copy(state)
             work = self._parts(step, state, copies, header, config)
         elif self._main:
             state = checkpoint.state_of(learner, optimizer, averages)
-            header, copies = checkpoint.header_of(learner, step), self._copy(state)
+            header, copies = checkpoint.header_of(learner, step, config), self._copy(state)
             work = self._whole(step, copies, header, config)
         else:
             return

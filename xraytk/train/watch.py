@@ -18,8 +18,13 @@ from xraytk.train import trackers
 
 SESSIONS = "sessions.jsonl"
 """File of a run folder: a line when a session begins to train, and one when it ends."""
-PATHS = ("work", "shards", "select", "out", "init", "cache")
-"""Keys of a config that hold paths or URLs; no tracker and no page is told of them."""
+PATHS = ("work", "shards", "select", "out", "init", "cache", "resume", "uncertain_from")
+"""Keys of a config, in any table, that hold paths or URLs; no tracker, page or card is told of them."""
+NAME_OR_FOLDER = ("model", "text", "vocabulary")
+"""Keys that hold a name or a folder: nothing is told but what is `BUILT_IN`."""
+BUILT_IN = ("", "words", "r2gen", "r2gen-mimic")
+HIDDEN = "(not shown)"
+"""Stands for a value that could be a path: paths may name patients."""
 
 
 class Watch:
@@ -106,8 +111,26 @@ class Watch:
 
 
 def public(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what holds paths."""
-    return {key: value for key, value in config.items() if key not in PATHS}
+    """A config as others may see it: without the keys of `PATHS`, `HIDDEN` for what could be a path.
+
+    Tables within tables and lists are looked into. A text with a slash, a backslash or a tilde could be a
+    path; so could any word under a key of `NAME_OR_FOLDER`.
+
+    Args:
+        config: Plain values, nested.
+    """
+    return {key: _public(key, value) for key, value in config.items() if key not in PATHS}
+
+
+def _public(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return public(value)
+    if isinstance(value, list | tuple):
+        return [_public(key, each) for each in value]
+    if isinstance(value, str):
+        secret = set("/\\~") & set(value) or (key in NAME_OR_FOLDER and value not in BUILT_IN)
+        return HIDDEN if secret else value
+    return value if isinstance(value, int | float) or value is None else HIDDEN
 
 
 @contextlib.contextmanager
