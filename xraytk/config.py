@@ -74,7 +74,7 @@ def load(
     for key, value in (flags or {}).items():
         if value is not None:
             merge(tree, _nest(key, value))
-    usual = {f.name: f.default for f in dataclasses.fields(cls)}
+    usual = {f.name: f.default for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for f in _by_another(cls):
         chosen = tree.get(f.metadata["by"], usual[f.metadata["by"]])
         table = tables.get(f.name, {}).get(str(chosen), {})

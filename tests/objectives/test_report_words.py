@@ -93,13 +93,15 @@ def test_one_of_the_languages_is_drawn_of_those_there_are() -> None:
     assert choose_reports(batch, ("zh",), rng())[0] == ["甲", "", "丙", ""]
 
 
-def test_the_loss_of_words_is_a_mean_over_the_hidden_ones_and_nothing_of_none() -> None:
+def test_the_loss_of_words_is_a_mean_over_a_reports_hidden_ones_then_over_images() -> None:
     head = WordHead(4, 8)
     torch.nn.init.zeros_(head.tell.weight)
     torch.nn.init.zeros_(head.tell.bias)
     tokens, truth = torch.randn(2, 3, 4, requires_grad=True), torch.zeros(2, 3, dtype=torch.long)
     where = torch.tensor([[True, True, False], [False, False, False]])
-    assert head(tokens, truth, where).item() == pytest.approx(torch.tensor(8.0).log().item())
+    of_one = torch.tensor(8.0).log().item()  # the other image has none
+    assert head(tokens, truth, where).item() == pytest.approx(of_one / 2)
+    assert head(tokens, truth, where[[0, 0]]).item() == pytest.approx(of_one)
     none = head(tokens, truth, torch.zeros_like(where))
     none.backward()
     assert none.item() == 0
