@@ -114,7 +114,12 @@ def test_values_out_of_range_are_refused() -> None:
 def test_another_reading_of_the_test_split_is_refused_or_said(
     finetuned: Path, result: evaluate.EvaluateResult, tmp_path: Path
 ) -> None:
-    settings = {"run": finetuned / "runs" / "report", "work": finetuned, "out": tmp_path, "bootstrap": 0}
+    settings = {
+        "checkpoint": finetuned / "runs" / "report",
+        "work": finetuned,
+        "out": tmp_path,
+        "bootstrap": 0,
+    }
     evaluate.run(evaluate.EvaluateConfig(**settings, langs=("en",)))  # the same reading, in one language
     with pytest.raises(RunConflictError, match="read by report before"):
         evaluate.run(evaluate.EvaluateConfig(**settings, search=SearchConfig(no_repeat=3)))

@@ -104,7 +104,7 @@ def test_a_picture_without_a_header_is_said_to_be_unknown(
 
 def test_a_run_without_a_finetuned_model_is_named_so(finetuned: Path, picture: Path, tmp_path: Path) -> None:
     (tmp_path / "pretrain").mkdir()
-    with pytest.raises(DataError, match="pretrain holds no finetuned report model"):
+    with pytest.raises(DataError, match="pretrain holds no finetuned model"):
         report.run(report.ReportConfig(image=picture, work=finetuned, checkpoint=tmp_path / "pretrain"))
 
 

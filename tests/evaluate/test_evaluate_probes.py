@@ -83,7 +83,7 @@ def test_another_reading_of_the_test_split_is_refused(work: Path, tmp_path: Path
     shutil.copytree(work / "runs" / "pretrain" / "step-00000001", run / "step-00000001")
     (run / "config.toml").write_text('objective = "mae"\n')
     cls = ProbeConfig(pool="cls")
-    given = {"task": "knn", "run": run, "bootstrap": 0}
+    given = {"task": "knn", "checkpoint": run, "bootstrap": 0}
     evaluate.run(settings(work, **given))
     evaluate.run(settings(work, **given, probe=ProbeConfig(compare=("random",), seeds=1)))
     with pytest.raises(RunConflictError, match="read by knn before"):

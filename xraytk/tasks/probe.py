@@ -22,7 +22,7 @@ PROBES = ("linear-probe", "knn")
 BASELINES = ("random", "pixels")
 CHUNK = 1024
 """Rows whose similarities are in memory at a time."""
-MOST_ITERATIONS = 500
+MOST_ITERATIONS = 100
 Floats = NDArray[np.float64]
 Single = NDArray[np.float32]
 
@@ -52,7 +52,7 @@ class ProbeConfig:
     compare: tuple[str, ...] = ()
     seeds: int = 3
     budgets: tuple[float, ...] = (1.0,)
-    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
     neighbours: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
     temperature: float = 0.07
     folds: int = 5
@@ -236,12 +236,13 @@ def _fit(x: Single, truth: Floats, strength: float) -> tuple[Any, bool]:
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", ConvergenceWarning)
-        model = LogisticRegression(C=strength, max_iter=MOST_ITERATIONS).fit(x, truth.astype(np.int64))
+        model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8, max_iter=MOST_ITERATIONS)
+        model.fit(x.astype(np.float64), truth.astype(np.int64))
     return model, any(issubclass(one.category, ConvergenceWarning) for one in said)
 
 
 def _chance(model: Any, x: Single) -> Floats:
-    return np.asarray(model.predict_proba(x)[:, 1], np.float64)
+    return np.asarray(model.predict_proba(x.astype(np.float64))[:, 1])
 
 
 def _loss_over(
