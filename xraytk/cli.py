@@ -88,6 +88,8 @@ class Task(StrEnum):
 
     report = "report"
     classify = "classify"
+    segment = "segment"
+    detect = "detect"
 
 
 def _common(
@@ -340,6 +342,10 @@ def ingest(
         Path | None, typer.Option(help="CSV or JSONL of reports, keyed by file, accession or study UID.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="CSV or JSONL of labels, keyed likewise.")] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="Table of boxes, keyed likewise: x, y, width, height (original pixels), label."),
+    ] = None,
     metadata: Annotated[
         Path | None, typer.Option(help="CSV about plain pictures: file, patient, view, sex, age, split.")
     ] = None,
@@ -510,7 +516,9 @@ def pretrain(
 
 @_verb("finetune:FinetuneConfig", "xraytk finetune report --preset tiny    or    xraytk finetune classify")
 def finetune(
-    task: Annotated[Task, typer.Argument(help="report (English and Chinese) or classify (diseases).")],
+    task: Annotated[
+        Task, typer.Argument(help="report (English and Chinese), classify (diseases), segment or detect.")
+    ],
     shards: Shards = None,
     name: Name = None,
     init: Annotated[
@@ -557,7 +565,8 @@ def evaluate(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="report, classify, linear-probe, knn, or a run; all of the workspace's runs by default."
+            help="report, classify, segment, detect, linear-probe, knn, or a run; all of the workspace's "
+            "runs by default."
         ),
     ] = None,
     against: Annotated[
