@@ -19,8 +19,8 @@ from xraytk.errors import DataError, UsageError
 from xraytk.files import read_json
 from xraytk.progress import Silent
 
-PX = 96
-VIT = {"image_px": PX, "patch_px": 16, "width": 32, "depth": 2, "heads": 4}
+PX = 64
+VIT = {"image_px": PX, "patch_px": 8, "width": 32, "depth": 2, "heads": 4}
 
 
 def write_phantoms(work: Path, splits: dict[str, int], *, regions: bool = True) -> Path:
@@ -56,10 +56,10 @@ def settings(work: Path, task: str, **more: Any) -> finetune.FinetuneConfig:
         "task": task,
         "init": "none",
         "encoder": VIT,
-        "dense": {"layers": 2, "width": 32, "cells": 24, "detail": 8},
+        "dense": {"layers": 2, "width": 32, "cells": 16, "detail": 8},
         "optim": {"lr": 4e-3, "beta2": 0.95, "layer_decay": 1.0},
         "batch": 8,
-        "steps": 60,
+        "steps": 40,
         "validate_every": 0,
         "save_every": 100,
         "machine": {"device": "cpu"},
@@ -80,7 +80,7 @@ def segmented(work: Path) -> finetune.FinetuneResult:
 
 @pytest.fixture(scope="module")
 def detected(work: Path) -> finetune.FinetuneResult:
-    return finetune.run(settings(work, "detect", steps=120))
+    return finetune.run(settings(work, "detect", steps=80))
 
 
 def test_lungs_are_learned_by_heart(work: Path, segmented: finetune.FinetuneResult) -> None:
