@@ -53,7 +53,11 @@ def read_boxes(path: Path, key: bytes) -> Lookup[tuple[Box, ...]]:
             return ()
         return (_box(sheet, number, tidy(row[places["label"]]), cells),)
 
-    return Lookup(grouped(sheet, value_of, lambda a, b: a + b), key)
+    return Lookup(grouped(sheet, value_of, _both), key)
+
+
+def _both(a: tuple[Box, ...], b: tuple[Box, ...]) -> tuple[Box, ...]:
+    return a + b
 
 
 def _box(sheet: Sheet, number: int, label: str, cells: list[str]) -> Box:

@@ -109,7 +109,8 @@ class DenseDecoder(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             seen = encoder.after(image, self.layers, valid=valid)
         x = torch.stack([project(each) for project, each in zip(self.project, seen, strict=True)]).sum(0)
-        x = (x * valid[..., None]).transpose(1, 2).unflatten(2, self.grid)  # (B, width, rows, cols)
+        x = (x * valid[..., None]).transpose(1, 2)  # (B, width, N)
+        x = x.reshape(*x.shape[:2], *self.grid)  # (B, width, rows, cols)
         x = x + self.first(x)
         for stage in self.up:
             x = stage(functional.interpolate(x, scale_factor=2.0, mode="bilinear"))
