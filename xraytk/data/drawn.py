@@ -53,7 +53,8 @@ def read_boxes(path: Path, key: bytes) -> Lookup[tuple[Box, ...]]:
             return ()
         return (_box(sheet, number, tidy(row[places["label"]]), cells),)
 
-    return Lookup(grouped(sheet, value_of, _both), key)
+    entries = grouped(sheet, value_of, _both)
+    return Lookup(entries, key)
 
 
 def _both(a: tuple[Box, ...], b: tuple[Box, ...]) -> tuple[Box, ...]:
