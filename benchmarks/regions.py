@@ -14,6 +14,7 @@ command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import sys
@@ -40,7 +41,7 @@ SCORES = {"segment": "dice", "detect": "rsna_map"}
 def main() -> None:
     """Train and score all, print a table, and with --json one object."""
     args = _arguments()
-    with Silent() if args.json else Lines() as progress:
+    with contextlib.nullcontext(Silent()) if args.json else Lines() as progress:
         if args.workspace is None:
             args.workspace = _phantoms(args, progress)
         trained = find_trained(args.checkpoint, args.workspace)
@@ -95,7 +96,7 @@ def _phantoms(args: argparse.Namespace, progress: Progress) -> Path:
     mask.run(mask.MaskConfig(work=work.root, workers=args.workers), progress)
     shard.run(shard.ShardConfig(work=work.root, workers=args.workers), progress)
     if not checkpoints(work.runs / "pretrain"):
-        flags = {"work": work.root, "steps": args.pretrain_steps}
+        flags = {"work": work.root, "steps": args.pretrain_steps, "batch": 4 if args.quick else None}
         pretrain.run(configs.load(pretrain.PretrainConfig, preset="tiny", flags=flags), progress)
     return work.root
 
