@@ -103,6 +103,8 @@ class Task(StrEnum):
 
     report = "report"
     classify = "classify"
+    segment = "segment"
+    detect = "detect"
 
 
 def _common(
@@ -356,6 +358,10 @@ def ingest(
         Path | None, typer.Option(help="CSV or JSONL of reports, keyed by file, accession or study UID.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="CSV or JSONL of labels, keyed likewise.")] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="Table of boxes, keyed likewise: x, y, width, height (original pixels), label."),
+    ] = None,
     metadata: Annotated[
         Path | None, typer.Option(help="CSV about plain pictures: file, patient, view, sex, age, split.")
     ] = None,
@@ -526,7 +532,9 @@ def pretrain(
 
 @_verb("finetune:FinetuneConfig", "xraytk finetune report --preset tiny    or    xraytk finetune classify")
 def finetune(
-    task: Annotated[Task, typer.Argument(help="report (English and Chinese) or classify (diseases).")],
+    task: Annotated[
+        Task, typer.Argument(help="report (English and Chinese), classify (diseases), segment or detect.")
+    ],
     shards: Shards = None,
     name: Name = None,
     init: Init = None,
@@ -571,7 +579,8 @@ def evaluate(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="report, classify, linear-probe (of an encoder) or knn; or A of A B. All runs by default."
+            help="report, classify, segment, detect, linear-probe (of an encoder) or knn; or A of A B. "
+            "All runs by default."
         ),
     ] = None,
     against: Annotated[

@@ -29,9 +29,12 @@ from xraytk.data.store import read_index, shown
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, checkpoints, default_work, folder_lock, read_json, sha256_of
+from xraytk.models import lora as adapters
 from xraytk.models import vocabularies
+from xraytk.models.dense import DenseConfig
 from xraytk.models.flops import count_flops
 from xraytk.models.language import DecoderConfig
+from xraytk.models.lora import LoraConfig
 from xraytk.models.pretrained import fit_of
 from xraytk.models.vit import VitConfig, normalise, set_drop_path
 from xraytk.models.weights import (
@@ -47,8 +50,10 @@ from xraytk.records import LANGUAGES, Batch
 from xraytk.runpage import PAGE, Painter, showing
 from xraytk.tasks import saved
 from xraytk.tasks.classification import ClassifyTask
+from xraytk.tasks.detection import DetectConfig, DetectTask, count_boxes
 from xraytk.tasks.heads import HeadConfig
 from xraytk.tasks.reporting import ReportTask
+from xraytk.tasks.segmentation import SegmentConfig, SegmentTask, check_outlines
 from xraytk.tasks.targets import ALL, Chosen, LabelConfig, images_of, rates_of, stand_in
 from xraytk.train.checkpoint import read_state
 from xraytk.train.launch import MachineConfig, device_of, launch
@@ -60,11 +65,13 @@ from xraytk.train.watch import Watch
 
 SCRATCH = Path("none")
 """The value of ``init`` that means random weights."""
+ADAPTER = "adapter.safetensors"
+"""In the run folder: the adapters alone; ``best/`` has them merged."""
 VALIDATION_BATCH = 32
 FLOPS_IMAGES = 2
 """Training images by which the operations of one are counted."""
 
-Task = ReportTask | ClassifyTask
+Task = ReportTask | ClassifyTask | SegmentTask | DetectTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +79,7 @@ class FinetuneConfig:
     """Settings of ``xraytk finetune``.
 
     Args:
-        task: "report" or "classify".
+        task: "report", "classify", "segment" or "detect".
         work: The workspace.
         shards: Shards folder or URL; the workspace's by default.
         init: See `models.weights.find_weights`; the workspace's run "pretrain" by default; "none"
@@ -86,9 +93,13 @@ class FinetuneConfig:
             a note names what was given in vain.
         decoder: Size of the report decoder.
         head: Head of the classifier.
+        dense: Size of the decoder of masks and boxes.
+        segment: What is outlined.
+        detect: What boxes are drawn around.
         labels: What is made of labels that their source calls uncertain.
         label_budget: Share of the training patients that a classifier learns from, in (0, 1]; of the
             same seed a smaller share lies within a larger. Validation stays whole.
+        lora: Low-rank adapters on the encoder instead of training all of it; needs the extra "lora".
         drop_path: Chance of leaving out a branch of the encoder's last block while training, falling
             to 0 towards the first, in [0, 1); see `models.vit.set_drop_path`.
         optim: Optimizer and schedule.
@@ -108,7 +119,7 @@ class FinetuneConfig:
         machine: Device, processes, precision.
     """
 
-    task: Literal["report", "classify"] = "report"
+    task: Literal["report", "classify", "segment", "detect"] = "report"
     work: Path = field(default_factory=default_work)
     shards: str | Path | None = None
     init: Path | None = None
@@ -120,8 +131,12 @@ class FinetuneConfig:
     encoder: VitConfig = field(default_factory=VitConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    dense: DenseConfig = field(default_factory=DenseConfig)
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     label_budget: float = 1.0
+    lora: LoraConfig = field(default_factory=LoraConfig)
     drop_path: float = 0.0
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-4, beta2=0.999, layer_decay=0.75))
     batch: int = 64
@@ -155,10 +170,10 @@ class FinetuneConfig:
             raise UsageError(f"label_budget is {self.label_budget}", "wanted a share above 0 and up to 1")
         if not 0 <= self.drop_path < 1:
             raise UsageError(f"drop_path is {self.drop_path}", "wanted from 0 to below 1")
-        if self.task == "report" and (self.label_budget, self.labels) != (1.0, LabelConfig()):
-            raise UsageError(
-                "label_budget and labels.* are for classify", "reports are learned without labels"
-            )
+        if self.task != "classify" and (self.label_budget, self.labels) != (1.0, LabelConfig()):
+            raise UsageError("label_budget and labels.* are for classify", f"the task is {self.task}")
+        if self.lora.rank and self.freeze == "encoder":
+            raise UsageError("lora.rank is given with freeze=encoder", "adapters are in the encoder")
         check_length(self.steps, self.epochs)
         check_name(self.name or self.task)
         check_loggers(self.loggers)
@@ -191,7 +206,7 @@ class FinetuneResult:
 
     Args:
         run: Run folder; the model is in its sub-folder ``best``.
-        task: "report" or "classify".
+        task: As in the config.
         init: Where the encoder comes from; "" for random weights.
         steps: Updates done.
         samples: Images of the training split.
@@ -201,6 +216,7 @@ class FinetuneResult:
         validation: Scores of the last validation; of the best one when nothing was left to do.
         img_per_s: Images a second in this call without its first step, as in the progress and the log;
             0 when nothing was left to do.
+        parameters_trained: Numbers that learned; all others stayed as they were.
         skipped: Broken images that were left out, listed in skipped.jsonl.
         seconds: Time of this call.
         page: The run as a page to look at.
@@ -216,6 +232,7 @@ class FinetuneResult:
     best_step: int
     validation: dict[str, float]
     img_per_s: float
+    parameters_trained: int
     skipped: int
     seconds: float
     page: Path
@@ -285,6 +302,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
             _start(config.folder, learner, init, progress)
+        trained = _adapt(config, learner, progress)
         plain = copy.deepcopy(learner) if config.machine.sharding == "fsdp" else learner
         done = _fit(config, state, learner, train, val, resume_from, progress)
         best = _export(config, plain, done, val)
@@ -301,6 +319,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         best_step=best,
         validation=done.validation or _best_metrics(config, done),
         img_per_s=done.img_per_s,
+        parameters_trained=trained,
         skipped=left_out,
         seconds=round(time.monotonic() - began, 1),
         page=config.folder / PAGE,
@@ -322,6 +341,16 @@ def _start(folder: Path, learner: Task, init: Path | None, progress: Progress) -
         progress.note("encoder: random weights")
         return
     write_report(folder, init, load_encoder(learner.encoder, init), progress)
+
+
+def _adapt(config: FinetuneConfig, learner: Task, progress: Progress) -> int:
+    """Put adapters into the encoder where they are asked for; return how many numbers learn."""
+    layers = adapters.adapt(learner.encoder, config.lora, config.seed) if config.lora.rank else 0
+    (own, _), (count, total) = adapters.trained(learner.encoder), adapters.trained(learner)
+    if layers:
+        progress.note(f"lora: rank {config.lora.rank} on {layers} layers, {own:,} parameters of the encoder")
+    progress.note(f"{count:,} of {total:,} parameters are trained")
+    return count
 
 
 def _inputs(train: Stream, init: Path | None, first: Path | None) -> dict[str, str]:
@@ -434,7 +463,7 @@ def _stream(
         build(StreamConfig, config.data, "data."),
         seed=config.seed,
         needs=learner.needs | ({"patient_hash"} if split == "val" else set()),
-        labels=learner.labels if isinstance(learner, ClassifyTask) else None,
+        labels=learner.labels if isinstance(learner, ClassifyTask | DetectTask) else None,
         uncertain=chosen.uncertain,
         only=chosen.only,
         device=device_of(config.machine),
@@ -462,6 +491,10 @@ def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress, chos
         torch.manual_seed(config.seed)
         if config.task == "report":
             task: Task = _report_task(config, skipped, progress)
+        elif config.task == "segment":
+            task = _segment_task(config, skipped, progress)
+        elif config.task == "detect":
+            task = _detect_task(config, skipped, progress)
         else:
             task = _classify_task(config, skipped, chosen)
     if config.freeze != "encoder":
@@ -519,6 +552,24 @@ def _classify_task(config: FinetuneConfig, skipped: SkipList, chosen: Chosen) ->
     return ClassifyTask(config.encoder, config.head, stream.labels, rates_of(stream), frozen=frozen)
 
 
+def _segment_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> SegmentTask:
+    """Count the contours of the training split, and build the task."""
+    classes = config.segment.classes
+    stream = _texts(config, "outlines", skipped)
+    for name, count in check_outlines(stream, classes).items():
+        progress.note(f"{count:,} of {stream.count:,} training images have a contour {name}")
+    return SegmentTask(config.encoder, config.dense, classes, frozen=config.freeze == "encoder")
+
+
+def _detect_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> DetectTask:
+    """Count the boxes of the training split, and build the task."""
+    counts = count_boxes(_texts(config, "boxes", skipped), config.detect.labels)
+    progress.note("boxes: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    return DetectTask(
+        config.encoder, config.dense, config.detect, list(counts), frozen=config.freeze == "encoder"
+    )
+
+
 def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream | None) -> int:
     """Write ``best/`` from the best checkpoint, unless it is that already; return its step.
 
@@ -540,6 +591,9 @@ def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream 
         }
         if done.best_step is not None:
             facts["validation"] = _best_metrics(config, done)
+        if config.lora.rank:
+            adapters.save(learner.encoder, config.lora, config.folder / ADAPTER)
+            adapters.merge(learner.encoder)
         saved.save(config.folder / "best", learner, facts)
     distributed.barrier()
     return step

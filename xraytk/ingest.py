@@ -83,8 +83,10 @@ class IngestConfig:
             remote one stays in the workspace.
         reports: CSV or JSONL of report texts.
         labels: CSV or JSONL of labels. A run without any table keeps what earlier runs' tables gave.
+        boxes: CSV, JSONL or Parquet of boxes around findings, keyed likewise: x, y, width, height in
+            pixels of the original image, label.
         layout: A public data set whose tables lie in the source: a row of `layouts.LAYOUTS`, or
-            "package.module:function". The three tables here count more than the set's own.
+            "package.module:function". The tables here count more than the set's own.
         metadata: CSV or JSONL of facts that pictures lack: patient, view, sex, age, split, spacing.
             What it says counts more than a DICOM header.
         key: File with the key of the hashes; None takes $XRAYTK_KEY, or the user's own.
@@ -111,6 +113,7 @@ class IngestConfig:
     out: str | Path | None = None
     reports: Path | None = None
     labels: Path | None = None
+    boxes: Path | None = None
     layout: str = ""
     metadata: Path | None = None
     key: Path | None = None
@@ -205,7 +208,7 @@ def run(config: IngestConfig, progress: Progress = Silent()) -> IngestResult:  #
     _check_source(config, out)
     key, is_new = open_key(config.key, outside=out)
     layout = layout_of(config.layout, str(config.source), key, progress.note)
-    given = {name: getattr(config, name) for name in TABLES}
+    given = {name: getattr(config, name) for name in (*TABLES, "boxes")}
     tables = read_tables(given, layout, key, progress.note)
     settings = {
         "key": hashed(key, "fingerprint", ""),
@@ -434,7 +437,11 @@ def _is_in_memory(config: IngestConfig) -> bool:
 def _listing(config: IngestConfig, place: Output, layout: Layout | None) -> Listing:
     """The source without what xraytk itself wrote, and without the tables that come with it."""
     work = Workspace(config.work)
-    inputs = (*(getattr(config, name) for name in TABLES), key_path(config.key), place.storage.local)
+    inputs = (
+        *(getattr(config, name) for name in (*TABLES, "boxes")),
+        key_path(config.key),
+        place.storage.local,
+    )
     leave_out = [work.ingest, work.masks, work.shards, work.runs, work.reports]
     leave_out += [place.folder, default_path(key_path(config.key))]
     leave_out += [path for path in inputs if path is not None]
@@ -494,6 +501,18 @@ def _write_card(
     card.write_card(place.folder, reasons=REASONS, summary=summary, images=place.storage)
 
 
+def _notes_on_boxes(config: IngestConfig, made: Gathered, tables: Tables) -> Iterator[str]:
+    if config.boxes is not None:
+        yield f"boxes: {made.boxed:,} images have some; the table names {len(tables.boxes.values):,}" + (
+            "" if made.boxed else "; entries match as those of other tables"
+        )
+    if made.boxes_lost:
+        yield (
+            f"boxes: {made.boxes_lost:,} lie outside of their image and were left out; x, y, width, height "
+            "are in pixels of the original image"
+        )
+
+
 def _notes(
     config: IngestConfig, result: IngestResult, images: pa.Table, made: Gathered, tables: Tables
 ) -> Iterator[str]:
@@ -508,6 +527,7 @@ def _notes(
             yield f"{name}: {matched:,} entries belong to an image, {left:,} do not" + (
                 "" if matched else f"; entries {hint}"
             )
+    yield from _notes_on_boxes(config, made, tables)
     for name, count in zip(TABLES, made.ambiguous, strict=True):
         if count:
             yield (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,6 +117,28 @@ class Radiograph:
     repairs: tuple[str, ...] = ()
 
 
+Outlines: TypeAlias = "dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]]"
+"""Contours by name, each a list of (n, 2) points x, y in pixels, integers at pixel centres."""
+
+
+class Box(NamedTuple):
+    """A rectangle around a finding, by its edges in pixels: 0 is the outer edge of the first pixel.
+
+    Args:
+        label: Of the finding.
+        x0: Left edge.
+        y0: Top edge.
+        x1: Right edge, above ``x0``.
+        y1: Bottom edge, above ``y0``.
+    """
+
+    label: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
 @dataclass(slots=True)
 class Batch:
     """What the stream hands to a learner. All tensors are on the learner's device.
@@ -132,6 +154,10 @@ class Batch:
         image_id: The B hashed ids.
         patient_hash: The B hashed patients.
         view: The B views.
+        outlines: For each image its contours by name ("right_lung", "heart", ...), each a list of
+            (n, 2) points x, y in pixels of the frame, integers at pixel centres.
+        boxes: For each image the boxes that were drawn on it, in pixels of the frame.
+        shape: Height and width of each image as it is stored, in pixels.
     """
 
     image: Tensor
@@ -143,6 +169,9 @@ class Batch:
     image_id: list[str]
     patient_hash: list[str]
     view: list[str]
+    outlines: list[Outlines] = field(default_factory=list)
+    boxes: list[list[Box]] = field(default_factory=list)
+    shape: list[tuple[int, int]] = field(default_factory=list)
 
     def to(self, device: torch.device) -> Batch:
         """Copy the tensors to a device."""

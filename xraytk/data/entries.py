@@ -70,7 +70,9 @@ def entry_of(job: Job, outcome: Outcome, key: bytes, tables: Tables) -> Entry:
         entry["labels"] = dict(tables.labels.values[found[1]])
     drawn = tables.boxes.find(keys)
     if drawn is not None:
-        entry["boxes"] = _drawn(tables.boxes.values[drawn], outcome)
+        boxes = tables.boxes.values[drawn]
+        entry["boxes"] = _drawn(boxes, outcome)
+        entry["boxes_lost"] = len(boxes) - len(entry["boxes"])
     return entry
 
 

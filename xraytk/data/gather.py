@@ -39,6 +39,8 @@ class Gathered:
         structured: Images with the text of a structured report.
         ambiguous: Rows of the user's reports, labels and metadata that files of several studies
             have by their names; reports and labels of these are left out.
+        boxed: Images with a box.
+        boxes_lost: Boxes that lie outside of their image.
     """
 
     images: int = 0
@@ -49,6 +51,8 @@ class Gathered:
     scrubbed: Counter[str] = field(default_factory=Counter)
     structured: int = 0
     ambiguous: tuple[int, int, int] = (0, 0, 0)
+    boxed: int = 0
+    boxes_lost: int = 0
 
 
 def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str) -> Gathered:
@@ -97,6 +101,8 @@ def write_tables(journal: Journal, out: Path, shares: Sequence[float], mark: str
             texts = _texts_of(first, journal if reports else None, made)
             made.scrubbed.update(texts.get("scrubbed", {}))
             _write_beside(first, texts, writers)
+            made.boxed += bool(first.get("boxes"))
+            made.boxes_lost += first.get("boxes_lost", 0)
             if mark in ("", first["mark"]):
                 distinct.found(first)
             distinct.duplicates(group)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from xraytk.data.deid import hashed
+from xraytk.data.drawn import read_boxes
 from xraytk.data.layouts import SETS, Box, Layout, detect_layout, read_layout
 from xraytk.data.remote import is_url
 from xraytk.data.sheet import Lookup
@@ -34,7 +35,7 @@ def read_tables(
     """Read the tables; what they do not say, the layout does.
 
     Args:
-        given: Paths of "reports", "labels" and "metadata".
+        given: Paths of "reports", "labels", "metadata" and "boxes".
         layout: Of a public data set.
         key: Of the hashes.
         note: Is told what people want to know.
@@ -58,6 +59,8 @@ def read_tables(
         labels = cast(Lookup[Labels], read.table)
     if (path := given["metadata"]) is not None:
         metadata = read_metadata(path, key)
+    if (path := given["boxes"]) is not None:
+        boxes = read_boxes(path, key)
     for name, ambiguous in (
         ("reports", reports.ambiguous),
         ("labels", labels.ambiguous),
@@ -88,6 +91,8 @@ def layout_of(name: str, source: str, key: bytes, note: Callable[[str], None]) -
     return None
 
 
-def unmatched(table: Lookup[Report] | Lookup[Labels] | Lookup[Facts], found: int) -> int:
+def unmatched(
+    table: Lookup[Report] | Lookup[Labels] | Lookup[Facts] | Lookup[tuple[Box, ...]], found: int
+) -> int:
     """Entries of a table that belong to no image; what earlier tables gave does not count."""
     return max(len(table.values) - found, 0)

@@ -63,6 +63,9 @@ CONTOUR = (  # the columns of the contours that are read; width and height to be
     "lung_share",
 )
 
+BOX = ("label", "x0", "y0", "x1", "y1")
+"""What travels of a box, in the meta as "boxes"; only where there is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -150,6 +153,7 @@ class Joined:
         self._contours = None if contours is None else self._side_of_contours(contours, scratch)
         self._reports = self._side_of_reports(scratch)
         self.labels, self._labels = self._read_labels(progress)
+        self._boxes = self._read_boxes()
 
     def _side_of_contours(self, path: Path, scratch: Path) -> Side:
         def checked() -> Iterator[pa.RecordBatch]:
@@ -206,6 +210,17 @@ class Joined:
         labels = labels[labels[:, 1] >= 0]
         return names, labels[np.lexsort((labels[:, 1], labels[:, 0]))]
 
+    def _read_boxes(self) -> dict[int, list[list[Any]]]:
+        """The boxes of each row that has some: label and edges, in pixels of the PNG."""
+        path, found = self._folder / "boxes.parquet", dict[int, list[list[Any]]]()
+        for batch in manifest.read_batches(path, manifest.BOXES, "xraytk ingest") if path.exists() else ():
+            rows = pc.index_in(batch["image_id"], value_set=self.image_id).to_pylist()
+            edges = (np.round(batch[name].to_numpy().astype(np.float64), 2) for name in BOX[1:])
+            for row, *box in zip(rows, batch["label"].to_pylist(), *(e.tolist() for e in edges), strict=True):
+                if row is not None:
+                    found.setdefault(row, []).append(box)
+        return found
+
     def _labels_of(self, rows: NDArray[np.int64]) -> list[dict[str, int]]:
         first = np.searchsorted(self._labels[:, 0], rows, "left").tolist()
         last = np.searchsorted(self._labels[:, 0], rows, "right").tolist()
@@ -223,9 +238,13 @@ class Joined:
         """
         sides = (_contours_of(self._contours, rows), _reports_of(self._reports, rows), self._labels_of(rows))
         made = []
-        for row, contour, report, known in zip(self._table.take(rows).to_pylist(), *sides, strict=True):
+        boxes = [self._boxes.get(row, []) for row in rows.tolist()]
+        for row, contour, report, known, drawn in zip(
+            self._table.take(rows).to_pylist(), *sides, boxes, strict=True
+        ):
             shape = (row["height"], row["width"])
-            members = {"meta": _json(self._meta(row, shape))}
+            meta = self._meta(row, shape)
+            members = {"meta": _json({**meta, "boxes": drawn} if drawn else meta)}
             if contour:
                 members["contour"] = _json(contour)
             for language in LANGUAGES:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xraytk.config import Pixels, rows_cols
-from xraytk.data import augment, intensity, sides, warp
+from xraytk.data import augment, intensity, regions, sides, warp
 from xraytk.data.ahead import Job
 from xraytk.data.memory import Memory
 from xraytk.data.order import chance
@@ -33,6 +33,7 @@ from xraytk.records import LANGUAGES, UNCERTAIN, Batch
 StandIn = float | Callable[[str, str], float]
 """A value, or one for each image and label."""
 PIXELS = frozenset({"image", "valid", "lung", "has_contour"})
+REGIONS = frozenset({"outlines", "boxes", "shape"})
 
 _TRIES = 8
 """Replacements that are looked for; when all are broken, more than a sample is."""
@@ -181,6 +182,8 @@ class Samples:
                 out.patient_hash[i], out.view[i] = meta["patient_hash"], meta["view"]
             if self._needs & PIXELS:
                 self._fill_pixels(made, i, row, drawn)
+            if self._needs & REGIONS:
+                self._fill_regions(out, i, row, drawn)
             if "labels" in self._needs:
                 columns = self._mirrored_labels if drawn.flip else self._labels
                 values = np.full(len(self._labels), np.nan, np.float32)
@@ -221,6 +224,18 @@ class Samples:
                     height, width = shape or self._shape(row)
                     matrix = augment.affine(height, width, size, fit, drawn)
                     augment.draw_polygons(polygons, matrix, lung)
+
+    def _fill_regions(self, out: Batch, i: int, row: int, drawn: augment.Augmentation) -> None:
+        """Contours and boxes in pixels of the frame; they are of the stored image, whatever was read."""
+        meta, size = self._json(row, "meta"), self._config.size
+        shape = out.shape[i] = (meta["height"], meta["width"])
+        matrix = augment.affine(*shape, size, self._config.fit, drawn)
+        if "outlines" in self._needs:
+            found = self._json(row, "contour") or {}
+            polygons = [*found.get("polygons", []), *found.get("others", [])]
+            out.outlines[i] = regions.moved_outlines(polygons, matrix, flip=drawn.flip)
+        if "boxes" in self._needs:
+            out.boxes[i] = regions.moved_boxes(meta.get("boxes", []), matrix, size, flip=drawn.flip)
 
     def _place(self, made: Made, i: int, image: NDArray[np.uint8], drawn: augment.Augmentation) -> None:
         out, fit = made.batch, self._config.fit
@@ -276,6 +291,9 @@ class Samples:
             image_id=[""] * count,
             patient_hash=[""] * count,
             view=["UNKNOWN"] * count,
+            outlines=[{} for _ in range(count)],
+            boxes=[[] for _ in range(count)],
+            shape=[(0, 0)] * count,
         )
         moves = warp.Moves(torch.zeros(count, 2, 3), torch.zeros(count, 2)) if canvas else None
         return Made(batch, moves)

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from xraytk.data.deid import hashed
 from xraytk.errors import DataError
 from xraytk.records import Identity
@@ -274,7 +277,7 @@ def grouped(
 
 
 def read_sheet(path: Path) -> Sheet:
-    """Read a CSV (comma, semicolon or tab) or, by its ending, a JSONL table.
+    """Read a CSV (comma, semicolon or tab) or, by its ending, a JSONL or Parquet table.
 
     UTF-8 with or without a byte order mark, UTF-16 with one, else GB18030, which many Chinese
     hospital systems write.
@@ -288,14 +291,20 @@ def read_sheet(path: Path) -> Sheet:
         raise DataError(f"table {path.name} does not exist", todo="Check the path.") from None
     except OSError as error:
         raise DataError(f"table {path.name} cannot be read", type(error).__name__) from None
+    if path.suffix.lower() == ".parquet":
+        return _filled(_from_records(_parquet(data, path.name), path.name))
     text = _decode(data, path.name)
     if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         sheet = _from_jsonl(text, path.name)
     else:
         sheet = _from_csv(text, path.name)
+    return _filled(sheet)
+
+
+def _filled(sheet: Sheet) -> Sheet:
     if not sheet.rows:
         raise DataError(
-            f"table {path.name} has no rows", "wanted a header line and one row per image or study"
+            f"table {sheet.name} has no rows", "wanted a header line and one row per image or study"
         )
     return sheet
 
@@ -357,6 +366,18 @@ def _from_jsonl(text: str, name: str) -> Sheet:
         if not isinstance(record, dict):
             raise DataError(f"table {name}, line {number} is not a JSON object", "wanted one object a line")
         records.append(record)
+    return _from_records(records, name)
+
+
+def _parquet(data: bytes, name: str) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"table {name} is not a whole Parquet table", type(error).__name__) from None
+    return rows
+
+
+def _from_records(records: list[dict[str, Any]], name: str) -> Sheet:
     columns = tuple(dict.fromkeys(column for record in records for column in record))
     rows = tuple(tuple(_as_text(record.get(c)) for c in columns) for record in records)
     return Sheet(name, columns, rows)

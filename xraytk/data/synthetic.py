@@ -69,6 +69,7 @@ class ArchiveResult:
         folder: The tree of DICOM files.
         reports: CSV: AccessionNumber, StudyInstanceUID, en, zh.
         labels: CSV: StudyInstanceUID and a column of 0 and 1 for each label.
+        boxes: CSV: StudyInstanceUID, x, y, width, height (pixels), label: around each finding.
         patients: Number of patients.
         images: Number of images; every study has one.
     """
@@ -76,6 +77,7 @@ class ArchiveResult:
     folder: Path
     reports: Path
     labels: Path
+    boxes: Path
     patients: int
     images: int
 
@@ -87,6 +89,7 @@ class _Study:
     en: str
     zh: str
     labels: tuple[int, ...]
+    boxes: tuple[tuple[object, ...], ...]
 
 
 def write_archive(
@@ -98,13 +101,13 @@ def write_archive(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> ArchiveResult:
-    """Write phantoms as DICOM files, with their reports and labels; the same seed, the same bytes.
+    """Write phantoms as DICOM files, with reports, labels and boxes; the same seed, the same bytes.
 
     A patient has one or two studies of one image. The files use 12 stored bits, both senses of
     the grey scale, windows, and every lossless transfer syntax; some names have no ending.
 
     Args:
-        folder: Where to; ``dicom/``, ``reports.csv`` and ``labels.csv`` are made in it.
+        folder: Where to; ``dicom/``, ``reports.csv``, ``boxes.csv`` and ``labels.csv`` are made in it.
         patients: How many.
         seed: Any whole number >= 0.
         size_px: Long side of the images.
@@ -123,14 +126,16 @@ def write_archive(
             made[index] = written
             task.update(len(made))
     studies = [study for index in sorted(made) for study in made[index]]
-    reports, labels = folder / "reports.csv", folder / "labels.csv"
+    reports, labels, boxes = (folder / f"{name}.csv" for name in ("reports", "labels", "boxes"))
     _write_csv(
         reports,
         ("AccessionNumber", "StudyInstanceUID", "en", "zh"),
         [(s.accession, s.study_uid, s.en, s.zh) for s in studies],
     )
+    drawn = [(study.study_uid, *box) for study in studies for box in study.boxes]
+    _write_csv(boxes, ("StudyInstanceUID", "x", "y", "width", "height", "label"), drawn)
     _write_csv(labels, ("StudyInstanceUID", *LABELS), [(s.study_uid, *s.labels) for s in studies])
-    return ArchiveResult(folder / "dicom", reports, labels, patients, len(studies))
+    return ArchiveResult(folder / "dicom", reports, labels, boxes, patients, len(studies))
 
 
 def _write_patient(folder: Path, seed: int, size_px: int, index: int) -> list[_Study]:
@@ -178,8 +183,21 @@ def _write_patient(folder: Path, seed: int, size_px: int, index: int) -> list[_S
             manufacturer=device,
         )
         labels = tuple(phantom.labels[label] for label in LABELS)
-        studies.append(_Study(accession, study_uid, phantom.reports["en"], phantom.reports["zh"], labels))
+        texts = (phantom.reports["en"], phantom.reports["zh"])
+        studies.append(_Study(accession, study_uid, *texts, labels, boxes_of(phantom)))
     return studies
+
+
+def boxes_of(phantom: Phantom) -> tuple[tuple[object, ...], ...]:
+    """Boxes around the findings of a phantom: x, y, width, height in its pixels, label."""
+    height, width = phantom.pixels.shape
+    made = []
+    for finding in phantom.findings:
+        if finding.box is not None:
+            x0, y0, x1, y1 = finding.box
+            sides = (x0 * width, y0 * height, (x1 - x0) * width, (y1 - y0) * height)
+            made.append((*(round(side, 1) for side in sides), finding.name))
+    return tuple(made)
 
 
 def _name(rng: np.random.Generator) -> str:

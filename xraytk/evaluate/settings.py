@@ -18,6 +18,9 @@ from xraytk.tasks.scoring.r2gen import R2GenConfig
 from xraytk.tasks.scoring.reports import ReportOptions
 from xraytk.train.machine import MachineConfig
 
+REGIONS = ("segment", "detect")
+"""Tasks whose predictions are no table."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
@@ -69,7 +72,7 @@ class EvaluateConfig:
     checkpoint: Path | None = None
     results: Path | None = None
     against: Path | None = None
-    task: Literal["all", "report", "classify", "linear-probe", "knn"] = "all"
+    task: Literal["all", "report", "classify", "segment", "detect", "linear-probe", "knn"] = "all"
     predictions: Path | None = None
     references: Path | None = None
     validation: Path | None = None
@@ -138,6 +141,8 @@ class EvaluateConfig:
             )
         elif self.task in PROBES:
             raise UsageError(f"{self.task} is for an encoder", "found --predictions")
+        elif self.task in REGIONS:
+            raise UsageError(f"{self.task} is for runs of the workspace", "found --predictions")
         elif self.validation is not None and self.task == "report":
             raise UsageError("--validation is for classify", "nothing is fitted for reports")
 

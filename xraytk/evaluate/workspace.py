@@ -19,7 +19,7 @@ from xraytk.data.columns import Columns
 from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError
-from xraytk.evaluate import files
+from xraytk.evaluate import files, regions
 from xraytk.evaluate.reads import reading
 from xraytk.evaluate.results import EvaluateResult, RunScores
 from xraytk.evaluate.settings import EvaluateConfig
@@ -29,10 +29,12 @@ from xraytk.progress import Progress
 from xraytk.records import SPLITS, Batch, Prediction
 from xraytk.tasks import gallery, metrics, saved
 from xraytk.tasks.classification import ClassifyTask, as_arrays
+from xraytk.tasks.detection import DetectTask
 from xraytk.tasks.metrics.values import absent
 from xraytk.tasks.reporting import ReportTask
 from xraytk.tasks.scoring import clinical, given, grid, labels, pages, plots, reports
 from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, intervals
+from xraytk.tasks.segmentation import SegmentTask
 from xraytk.train.launch import check_devices, device_of
 from xraytk.train.run import INPUTS
 
@@ -84,6 +86,10 @@ def _scorer(task: Any, config: EvaluateConfig) -> Callable[..., RunScores] | Non
         return _reports
     if isinstance(task, ClassifyTask) and config.task in ("all", "classify"):
         return _labels
+    if isinstance(task, SegmentTask) and config.task in ("all", "segment"):
+        return _regions
+    if isinstance(task, DetectTask) and config.task in ("all", "detect"):
+        return _regions
     return None
 
 
@@ -114,7 +120,7 @@ def _runs(config: EvaluateConfig) -> list[Path]:
     if not found:
         raise DataError(
             f"{runs} holds no finetuned model",
-            todo="Run `xraytk finetune report` or `xraytk finetune classify` first, to its end.",
+            todo="Run `xraytk finetune` (report, classify, ...) first, to its end.",
         )
     return found
 
@@ -298,6 +304,37 @@ def _labels(
     return RunScores(folder, "classify", len(ids), table, protocol, tuple(paths), {}, notes)
 
 
+def _regions(
+    config: EvaluateConfig,
+    folder: Path,
+    out: Path,
+    model: saved.Saved,
+    shards: str | Path,
+    progress: Progress,
+    note: str,
+) -> RunScores:
+    """Predict and score masks or boxes."""
+    batches = _batches(config, model, shards, progress, f"evaluate {folder.name}")
+    frame = build(StreamConfig, model.facts["data"], "data.")
+    if isinstance(model.learner, SegmentTask):
+        place = out / f"masks{_suffix(config)}"
+        scored, figures = regions.score_masks(model.learner, batches, frame, config, place)
+    else:
+        scored, figures = regions.score_boxes(model.learner, batches, frame, config, model.facts)
+    ids = [row["image_id"] for row in scored.rows]
+    protocol = fingerprinted({**scored.protocol, **_protocol(config, model, ids)})
+    table = next(iter(scored.tables.values()))
+    notes = _notes({"": scored}, note)
+    tree = {"scores": files.plain(table), **tree_of({"": scored}, protocol), "notes": list(notes)}
+    paths = files.write_run(
+        out, folder.name, {**tree, **scored.facts}, scored.rows, grid.grids_of(scored), _suffix(config)
+    )
+    paths += files.write_figures(out / "figures", figures, _suffix(config))
+    paths.append(out / f"page{_suffix(config)}.html")
+    files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", scored, figures))
+    return RunScores(folder, scored.task, len(ids), table, protocol, tuple(paths), {}, notes)
+
+
 def tree_of(scored: Mapping[str, Scored], protocol: dict[str, Any]) -> dict[str, Any]:
     """More of metrics.json: all tables and subgroups."""
 
@@ -332,7 +369,7 @@ def _batches(
         config.split,
         build(StreamConfig, model.facts["data"], "data."),
         needs=task.needs | {"patient_hash"},
-        labels=task.labels if isinstance(task, ClassifyTask) else None,
+        labels=getattr(task, "labels", None),
         device=device_of(config.machine),
         cache=config.cache,
         progress=progress,

@@ -6,6 +6,7 @@ Patches that are not chosen cost nothing: neither projection nor attention.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -185,6 +186,26 @@ class Vit(nn.Module):
         for number in range(len(self.blocks) - 1):
             tokens = self.blocks[number](tokens, attn_mask=mask)
         return tokens
+
+    def after(self, image: Tensor, numbers: Sequence[int], *, valid: Tensor) -> list[Tensor]:
+        """Tokens of the patches after some of the blocks, for heads that look at several depths.
+
+        Args:
+            image: As for `forward`.
+            numbers: Of the blocks, rising.
+            valid: (B, N) bool, False where a patch is padding.
+
+        Returns:
+            For each number (B, N, D), through the norm that follows the last block.
+        """
+        tokens = self._embed(patchify(image, self.config.patch_px), None)
+        mask = attention_mask(valid)
+        out = []
+        for number, block in enumerate(self.blocks):
+            tokens = block(tokens, attn_mask=mask)
+            if number in numbers:
+                out.append(self.norm(tokens)[:, 1:])
+        return out
 
     def _embed(self, patches: Tensor, keep_ids: Tensor | None) -> Tensor:
         """The class token, then the chosen patches with their positions, (B, 1 + K, D)."""

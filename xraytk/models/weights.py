@@ -183,6 +183,12 @@ def load_encoder(encoder: nn.Module, checkpoint: Path) -> LoadReport:
     tensors = {
         name.removeprefix(prefix): tensor for name, tensor in _read(path).items() if name.startswith(prefix)
     }
+    if any(".lora_A." in name for name in tensors):
+        raise DataError(
+            f"the encoder of {path} holds adapters beside its weights",
+            "a checkpoint of a run with lora.* goes on with that run alone",
+            "Give the run's folder best, where they are merged.",
+        )
     hint = ""
     lines: list[str] = []
     if isinstance(encoder, Vit) and "xraytk.encoder" in _metadata(path):

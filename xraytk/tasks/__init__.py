@@ -10,4 +10,6 @@ from __future__ import annotations
 TASKS = {
     "report": "xraytk.tasks.reporting:ReportTask",
     "classify": "xraytk.tasks.classification:ClassifyTask",
+    "segment": "xraytk.tasks.segmentation:SegmentTask",
+    "detect": "xraytk.tasks.detection:DetectTask",
 }

@@ -31,6 +31,7 @@ class Finding:
             costophrenic angle; widest gap of a pneumothorax; width of the heart.
         ratio: Share of the lung's area that a pneumothorax takes, or the cardiothoracic ratio.
         center: (x, y) of its middle as shares of the image's width and height.
+        box: Edges x0, y0, x1, y1 of what it fills, as such shares; None where nothing is filled.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Finding:
     size_mm: float = 0.0
     ratio: float = 0.0
     center: tuple[float, float] = (0.5, 0.5)
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(slots=True)
@@ -146,6 +148,7 @@ def _effusion(
         center=_center(
             canvas, sign * (0.92 if degree == "small" else 0.7) * body.half_mm, floor - 0.6 * height
         ),
+        box=box_of((fluid > 0.5) & lungs.sides[side]),
     )
 
 
@@ -181,6 +184,7 @@ def _pneumothorax(
         size_mm=round(float(gap), 1),
         ratio=round(ratio, 2),
         center=_center(canvas, sign * 0.75 * body.half_mm, body.apex_mm + 0.25 * body.lung_mm),
+        box=box_of((air > 0.5) & field),
     )
 
 
@@ -208,6 +212,7 @@ def _consolidation(
         degree="large" if radius > 27 else "moderate",
         size_mm=round(2 * float(np.sqrt(area / np.pi)), 1),
         center=_center(canvas, x, y),
+        box=box_of(patch > 0.35),
     )
 
 
@@ -227,6 +232,7 @@ def _nodule(
         degree="small" if diameter < 18 else "large",
         size_mm=diameter,
         center=_center(canvas, x, y),
+        box=box_of(ball > 0.5),
     )
 
 
@@ -244,6 +250,17 @@ def _spot(
     allowed = np.flatnonzero(rows & (distance >= min(room_mm, 0.85 * best)))
     row, col = np.unravel_index(int(rng.choice(allowed)), canvas.shape)
     return float(canvas.x[0, col]), float(canvas.y[row, 0])
+
+
+def box_of(mask: Mask) -> tuple[float, float, float, float] | None:
+    """Edges x0, y0, x1, y1 of a mask, as shares of its width and height; None of an empty one."""
+    if not mask.any():
+        return None
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    height, width = mask.shape
+    edges = (cols[0] / width, rows[0] / height, (cols[-1] + 1) / width, (rows[-1] + 1) / height)
+    x0, y0, x1, y1 = (round(float(edge), 5) for edge in edges)
+    return x0, y0, x1, y1
 
 
 def _center(canvas: Canvas, x: float, y: float) -> tuple[float, float]:

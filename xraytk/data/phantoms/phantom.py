@@ -113,7 +113,12 @@ def make_phantom(
     ratio, width_mm = _measure_heart(heart_seen, sides[0] | sides[1], canvas)
     if "Cardiomegaly" in names:
         laid.append(
-            Finding(name="Cardiomegaly", degree="", size_mm=round(width_mm, 1), ratio=round(ratio, 2))
+            Finding(
+                name="Cardiomegaly",
+                size_mm=round(width_mm, 1),
+                ratio=round(ratio, 2),
+                box=lesions.box_of(heart_seen),
+            )
         )
     signal = _project(body, canvas, lines, lungs, (heart, middle, belly), rng)
     return Phantom(
