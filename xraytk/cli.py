@@ -88,6 +88,10 @@ class Task(StrEnum):
 
     report = "report"
     classify = "classify"
+    vqa = "vqa"
+
+
+_LANGUAGE = ("retrieval", "zero-shot", "grounding", "similar")
 
 
 def _common(
@@ -510,7 +514,9 @@ def pretrain(
 
 @_verb("finetune:FinetuneConfig", "xraytk finetune report --preset tiny    or    xraytk finetune classify")
 def finetune(
-    task: Annotated[Task, typer.Argument(help="report (English and Chinese) or classify (diseases).")],
+    task: Annotated[
+        Task, typer.Argument(help="report (English and Chinese), classify (diseases) or vqa (questions).")
+    ],
     shards: Shards = None,
     name: Name = None,
     init: Annotated[
@@ -529,7 +535,7 @@ def finetune(
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
-    """Train a model that writes reports, or one that names diseases, from the pretrained encoder."""
+    """Train a model that writes reports, names diseases or answers questions, from the pretrained encoder."""
     return _training({**locals(), "task": task.value})
 
 
@@ -557,14 +563,16 @@ def evaluate(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="report, classify, linear-probe, knn, or a run; all of the workspace's runs by default."
+            help="report, classify, vqa, linear-probe, knn, retrieval, zero-shot, grounding, similar, or a "
+            "run; all of the workspace's runs by default."
         ),
     ] = None,
     against: Annotated[
         Path | None, typer.Argument(help="A second run, folder of results or file: both in one page.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="With a run or checkpoint: linear-probe or knn of its frozen encoder.")
+        str | None,
+        typer.Option(help="With a run or checkpoint: linear-probe, knn, retrieval, ... of what it learned."),
     ] = None,
     compare: Annotated[
         list[str] | None,
@@ -592,7 +600,7 @@ def evaluate(
     flags = _machine(locals())
     flags["probe.compare"] = flags.pop("compare")
     named = flags.pop("what")
-    of_task = named in (*Task, "linear-probe", "knn")
+    of_task = named in (*Task, "linear-probe", "knn", *_LANGUAGE)
     return {**flags, "task": named if of_task else task, "run": None if of_task else named}
 
 
@@ -639,6 +647,28 @@ def embed(
     out: Annotated[Path | None, typer.Option("--out", help="The .parquet file to write.")] = None,
 ) -> dict[str, Any]:
     """Write one vector an image from a trained encoder, for search, plots and `curate --embeddings`."""
+    return _machine(locals())
+
+
+@_verb("embed.similar:SimilarConfig", "xraytk similar image.dcm    or    xraytk similar ./dicoms --k 10")
+def similar(
+    query: Annotated[str, typer.Argument(help="An image, a folder of them, or a table of `xraytk embed`.")],
+    index: Annotated[
+        Path | None, typer.Option(help="Table of the archive by `xraytk embed`; the newest by default.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The encoder of the index; the newest pretraining by default.")
+    ] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Neighbours of an image.")] = None,
+    others: Annotated[
+        bool | None, typer.Option("--others", help="Leave the query's own patient out.")
+    ] = None,
+    device: Device = None,
+    workers: Workers = None,
+    work: Work = None,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Find the images of an archive that look most like an image, by the encoder that embedded it."""
     return _machine(locals())
 
 

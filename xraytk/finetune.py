@@ -46,8 +46,11 @@ from xraytk.progress import Progress
 from xraytk.records import LANGUAGES, Batch
 from xraytk.runpage import PAGE, Painter, showing
 from xraytk.tasks import saved
+from xraytk.tasks.answering import VqaConfig, VqaTask, refuse_strange
 from xraytk.tasks.classification import ClassifyTask
+from xraytk.tasks.fused import find_fused, load_fused, with_words
 from xraytk.tasks.heads import HeadConfig
+from xraytk.tasks.language.questions import answers_of, most_frequent, read_questions
 from xraytk.tasks.reporting import ReportTask
 from xraytk.tasks.targets import ALL, Chosen, LabelConfig, images_of, rates_of, stand_in
 from xraytk.train.checkpoint import read_state
@@ -64,7 +67,7 @@ VALIDATION_BATCH = 32
 FLOPS_IMAGES = 2
 """Training images by which the operations of one are counted."""
 
-Task = ReportTask | ClassifyTask
+Task = ReportTask | ClassifyTask | VqaTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,7 @@ class FinetuneConfig:
     """Settings of ``xraytk finetune``.
 
     Args:
-        task: "report" or "classify".
+        task: "report", "classify" or "vqa".
         work: The workspace.
         shards: Shards folder or URL; the workspace's by default.
         init: Pretraining run, checkpoint folder or weights file, also of timm's, or ``timm:NAME``;
@@ -87,6 +90,9 @@ class FinetuneConfig:
         decoder: Size of the report decoder.
         head: Head of the classifier.
         labels: What is made of labels that their source calls uncertain.
+        vqa: Fused encoder of question answering, where ``init`` is no pretraining by ``m3ae``.
+        questions: JSON lines with ``image_id``, ``question``, ``answer`` and maybe ``kind`` (open,
+            closed) and ``lang``, for "vqa".
         label_budget: Share of the training patients that a classifier learns from, in (0, 1]; of the
             same seed a smaller share lies within a larger. Validation stays whole.
         drop_path: Chance of leaving out a branch of the encoder's last block while training, falling
@@ -108,7 +114,7 @@ class FinetuneConfig:
         machine: Device, processes, precision.
     """
 
-    task: Literal["report", "classify"] = "report"
+    task: Literal["report", "classify", "vqa"] = "report"
     work: Path = field(default_factory=default_work)
     shards: str | Path | None = None
     init: Path | None = None
@@ -121,6 +127,8 @@ class FinetuneConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
+    vqa: VqaConfig = field(default_factory=VqaConfig)
+    questions: Path | None = None
     label_budget: float = 1.0
     drop_path: float = 0.0
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-4, beta2=0.999, layer_decay=0.75))
@@ -155,9 +163,15 @@ class FinetuneConfig:
             raise UsageError(f"label_budget is {self.label_budget}", "wanted a share above 0 and up to 1")
         if not 0 <= self.drop_path < 1:
             raise UsageError(f"drop_path is {self.drop_path}", "wanted from 0 to below 1")
-        if self.task == "report" and (self.label_budget, self.labels) != (1.0, LabelConfig()):
+        if self.task != "classify" and (self.label_budget, self.labels) != (1.0, LabelConfig()):
             raise UsageError(
-                "label_budget and labels.* are for classify", "reports are learned without labels"
+                "label_budget and labels.* are for classify", f"{self.task} is learned without labels"
+            )
+        if (self.task == "vqa") != (self.questions is not None):
+            raise UsageError(
+                "questions are for vqa, which needs them",
+                f"task is {self.task}, questions {self.questions}",
+                "Say `xraytk finetune vqa --set questions=FILE`, JSON lines of image_id, question, answer.",
             )
         check_length(self.steps, self.epochs)
         check_name(self.name or self.task)
@@ -191,7 +205,7 @@ class FinetuneResult:
 
     Args:
         run: Run folder; the model is in its sub-folder ``best``.
-        task: "report" or "classify".
+        task: "report", "classify" or "vqa".
         init: Where the encoder comes from; "" for random weights.
         steps: Updates done.
         samples: Images of the training split.
@@ -289,7 +303,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         train = _stream(config, "train", learner, skipped, chosen)
         val = _validation(config, learner, skipped, progress)
         check_batch(config.batch, train.count)
-        made_of = _inputs(train, init, config.labels.uncertain_from)
+        made_of = _inputs(train, init, config.labels.uncertain_from, config.questions)
         state = {**to_dict(config), **shown(config.shards), INPUTS: made_of}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
@@ -331,14 +345,19 @@ def _start(folder: Path, learner: Task, init: Path | None, progress: Progress) -
         progress.note("encoder: random weights")
         return
     write_report(folder, init, load_encoder(learner.encoder, init), progress)
+    if isinstance(learner, VqaTask):
+        fused = find_fused(init)
+        progress.note(load_fused(learner, fused) if fused else "text encoder and fusion: random weights")
 
 
-def _inputs(train: Stream, init: Path | None, first: Path | None) -> dict[str, str]:
+def _inputs(train: Stream, init: Path | None, first: Path | None, questions: Path | None) -> dict[str, str]:
     made_of = {"shards": train.fingerprint}
     if init is not None:
         made_of["init"] = sha256_of(find_weights(init))
     if first is not None:
         made_of["uncertain_from"] = sha256_of(find_weights(first / "best"))
+    if questions is not None:
+        made_of["questions"] = sha256_of(questions)
     return made_of
 
 
@@ -471,6 +490,8 @@ def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress, chos
         torch.manual_seed(config.seed)
         if config.task == "report":
             task: Task = _report_task(config, skipped, progress)
+        elif config.task == "vqa":
+            task = _vqa_task(config, chosen, progress)
         else:
             task = _classify_task(config, skipped, chosen)
     if config.freeze != "encoder":
@@ -480,6 +501,8 @@ def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress, chos
 
 def _chosen(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> Chosen:
     """Which training images a classifier learns from, and what stands for uncertain labels."""
+    if config.questions is not None:
+        return Chosen(frozenset(question.image_id for question in read_questions(config.questions)))
     if config.task != "classify":
         return ALL
     device = device_of(config.machine)
@@ -521,6 +544,25 @@ def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) 
     return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")
 
 
+def _vqa_task(config: FinetuneConfig, chosen: Chosen, progress: Progress) -> VqaTask:
+    """Collect words and answers of the training questions, and build the task."""
+    assert config.questions is not None
+    questions = read_questions(config.questions)
+    index = read_index(config.shards or Workspace(config.work).shards, config.cache)
+    here = {bytes(name).decode() for name in index.image_id[index.rows("train")]}
+    train = [question for question in questions if question.image_id in here]
+    refuse_strange(questions, len(train), "train", config.questions)
+    answers = answers_of(train)
+    progress.note(f"{len(train):,} questions about training images, {len(answers):,} different answers")
+    fused = find_fused(
+        None if config.init == SCRATCH else config.init or Workspace(config.work).runs / "pretrain"
+    )
+    sizes = fused.config(config.vqa) if fused else config.vqa
+    words = None if sizes.text.model else with_words(fused.vocabulary if fused else None, train)
+    task = VqaTask(config.encoder, sizes, words, answers, frozen=config.freeze == "encoder")
+    return task.ask(questions)
+
+
 def _classify_task(config: FinetuneConfig, skipped: SkipList, chosen: Chosen) -> ClassifyTask:
     """Count how often each label is present in the training split, and build the task."""
     stream = _texts(config, "labels", skipped, chosen)
@@ -545,6 +587,7 @@ def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream 
             "data": {key: config.data[key] for key in ("image_px", "fit")},
             "fitted_on": "val" if val else "",
             INPUTS: made_of,
+            **_asked(config, learner),
             **(learner.fitted(_once(val, config)) if val else {}),
         }
         if done.best_step is not None:
@@ -552,6 +595,16 @@ def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream 
         saved.save(config.folder / "best", learner, facts)
     distributed.barrier()
     return step
+
+
+def _asked(config: FinetuneConfig, learner: Task) -> dict[str, Any]:
+    """What `evaluate` has to know of the training questions."""
+    if config.questions is None or not isinstance(learner, VqaTask):
+        return {}
+    index = read_index(config.shards or Workspace(config.work).shards, config.cache)
+    here = {bytes(name).decode() for name in index.image_id[index.rows("train")]}
+    train = [question for question in read_questions(config.questions) if question.image_id in here]
+    return {"questions": str(config.questions.resolve()), "most_frequent": most_frequent(train)}
 
 
 def _made_of(checkpoint: Path, val: Stream | None) -> dict[str, str]:

@@ -10,4 +10,5 @@ from __future__ import annotations
 TASKS = {
     "report": "xraytk.tasks.reporting:ReportTask",
     "classify": "xraytk.tasks.classification:ClassifyTask",
+    "vqa": "xraytk.tasks.answering:VqaTask",
 }
