@@ -43,8 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     work = tmp_path_factory.mktemp("vqa")
     phantoms = write_phantoms(work, extra=4)
     asked = []
-    for number in range(24):
-        phantom = phantoms[number % 16]
+    for number, phantom in enumerate(phantoms):
         sides = {f.name: f.side for f in phantom.findings if f.side}
         for lang in ("en", "zh"):
             asked += questions_about(

@@ -19,7 +19,7 @@ VIT = {"image_px": SIDE, "patch_px": 8, "width": 48, "depth": 2, "heads": 4}
 TEXT = {"width": 32, "depth": 1, "heads": 2, "max_tokens": 60, "min_count": 1, "dropout": 0.0}
 PIXELS = {"width": 32, "depth": 1, "heads": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
-    "clip": {"text": TEXT, "width": 32},
+    "clip": {"text": TEXT | {"langs": ["en"]}, "width": 32},
     "maco": {"text": TEXT, "pixels": PIXELS, "shuffle": False},
     "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
 }
@@ -47,11 +47,19 @@ def phantoms(count: int = COUNT) -> list[Phantom]:
 
 
 def write_phantoms(work: Path, extra: int = 2) -> list[Phantom]:
-    """Fill a workspace: `COUNT` phantoms in the training split, ``extra`` of them in the others again."""
+    """Fill a workspace: `COUNT` phantoms in the training split, the first of them in the others again.
+
+    Args:
+        work: The workspace.
+        extra: Phantoms in each of the other splits.
+
+    Returns:
+        The phantom of each image, whose ids count from 0.
+    """
     made = phantoms()
+    made = [*made, *made[:extra], *made[:extra]]
     rows, reports, labels, boxes = [], [], [], []
-    for number in range(COUNT + 2 * extra):
-        phantom = made[number % COUNT]
+    for number, phantom in enumerate(made):
         split = "train" if number < COUNT else "val" if number < COUNT + extra else "test"
         name = f"{number:016x}"
         path = f"images/{name[:2]}/{name}.png"

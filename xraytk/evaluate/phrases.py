@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from xraytk.data.columns import Columns
+from xraytk.data.store import read_index
 from xraytk.errors import DataError
 from xraytk.evaluate.settings import EvaluateConfig
 from xraytk.files import Workspace
@@ -50,7 +51,8 @@ def read_phrases(
     rows = _read(path)
     found: defaultdict[tuple[str, str, str, str], list[Box]] = defaultdict(list)
     labels = {str(row["label"]) for row in rows if row.get("label")}
-    tree = read_prompts(config.language.prompts, labels)
+    index = read_index(config.shards or Workspace(config.work).shards, config.cache)
+    tree = read_prompts(config.language.prompts, labels | set(index.labels))
     lacking: set[str] = set()
     for number, row in enumerate(rows, 1):
         image, label = str(row["image_id"]), str(row.get("label") or "")
@@ -138,7 +140,9 @@ def _read(path: Path) -> list[dict[str, Any]]:
         if path.suffix == ".parquet":
             rows = pq.read_table(path).to_pylist()
         elif path.suffix == ".csv":
-            rows = pa.csv.read_csv(path).to_pylist()
+            texts = dict.fromkeys(("image_id", "phrase", "label", "lang"), pa.string())  # ids of digits alone
+            as_texts = pa.csv.ConvertOptions(column_types=texts)
+            rows = pa.csv.read_csv(path, convert_options=as_texts).to_pylist()
         else:
             lines = path.read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines if line.strip()]

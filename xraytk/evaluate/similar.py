@@ -69,7 +69,11 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     )
     nearest = found[""][1]
     rows = tuple(
-        {"image_id": name, "nearest": [archive.ids[a] for a in at if a != NOBODY], "cosine": near.tolist()}
+        {
+            "image_id": name,
+            "nearest": [archive.ids[a] for a in at if a != NOBODY],
+            "cosine": [float(c) for a, c in zip(at, near, strict=True) if a != NOBODY],
+        }
         for name, at, near in zip(queries.ids, nearest.at, nearest.near, strict=True)
     )
     tables = {name or "similar": scores for name, (scores, _) in found.items()}

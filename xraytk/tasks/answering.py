@@ -104,7 +104,7 @@ class VqaTask(nn.Module):
         super().__init__()
         self.config, self.answers, self.frozen = config, tuple(answers), frozen
         self.encoder = Vit(encoder).requires_grad_(not frozen)
-        self.text = TextEncoder(config.text, vocabulary and (lambda langs, least: vocabulary))
+        self.text = TextEncoder(config.text, None if vocabulary is None else lambda langs, least: vocabulary)
         if vocabulary is not None:
             self.vocabulary = vocabulary
         wide = config.width
