@@ -84,15 +84,15 @@ def write_phantoms(work: Path, extra: int = 2) -> list[Phantom]:
     return made
 
 
-def pretrained(work: Path, objective: str, steps: int, name: str = "", **options: Any) -> Path:
-    """Train an objective on the phantoms; returns the run folder."""
+def pretrained(work: Path, objective: str, steps: int, vit: dict[str, Any] = VIT) -> Path:
+    """Train an objective on a workspace, nothing augmented; returns the run folder."""
     tree = {
         "work": str(work),
-        "name": name or objective,
+        "name": objective,
         "objective": objective,
-        "options": OPTIONS[objective] | options,
-        "vit": VIT,
-        "data": {"image_px": SIDE, "crop_scale": [1.0, 1.0], "rotate_deg": 0.0},
+        "options": OPTIONS[objective],
+        "vit": vit,
+        "data": {"image_px": vit["image_px"], "crop_scale": [1.0, 1.0], "rotate_deg": 0.0},
         "optim": {"lr": 3e-3, "weight_decay": 0.0, "warmup_share": 0.05, "beta2": 0.98},
         "batch": COUNT,
         "steps": steps,
