@@ -152,7 +152,7 @@ def answer_panel(
         parts = [weights * part for part in known.values()]
         return np.concatenate([ratio(part @ right, part.sum(1)[:, None]) for part in parts], axis=1)
 
-    why = dict.fromkeys(known, "there is no such question")
+    why: dict[str | tuple[str, str], str] = dict.fromkeys(known, "there is no such question")
     return Panel(tuple(known), METRICS, score, known, why)
 
 

@@ -98,6 +98,8 @@ def precision_panel(
         return np.concatenate([cube, macro], axis=1).reshape(len(weights), -1)
 
     counted = {label: has[:, c] for c, label in enumerate(labels)} | {"macro": has.any(1)}
-    why = dict.fromkeys((*labels, "macro"), "no image that is asked for has it")
+    why: dict[str | tuple[str, str], str] = dict.fromkeys(
+        (*labels, "macro"), "no image that is asked for has it"
+    )
     names = (*(f"P@{k}" for k in ranks), "by chance")
-    return Panel((*labels, "macro"), names, score, counted, dict(why))
+    return Panel((*labels, "macro"), names, score, counted, why)
