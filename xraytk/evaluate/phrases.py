@@ -136,6 +136,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             "wanted phrases or labels with their boxes",
             "Give a table with --set language.boxes=FILE.",
         )
+    rows: list[dict[str, Any]]
     try:
         if path.suffix == ".parquet":
             rows = pq.read_table(path).to_pylist()

@@ -92,7 +92,7 @@ def _question(path: Path, number: int, line: str) -> Question:
             f"{path}: line {number:,} has an unknown kind or lang",
             f"kinds: {', '.join(KINDS)}; languages: {', '.join(LANGUAGES)}",
         )
-    return Question(image, asked, answer, kind, lang)
+    return Question(image, asked, answer, "closed" if kind == "closed" else "open", lang)
 
 
 def plain(answer: str) -> str:
