@@ -272,7 +272,7 @@ def _pictures(config: SimilarConfig, queries: Table) -> dict[str, NDArray[np.uin
         return {}
     px = json.loads(queries.facts["xraytk.preprocessing"])["image_px"]
     source = Files(config.query, Shape(px, "letterbox"), config.machine.workers, [])
-    out = {}
+    out: dict[str, NDArray[np.uint8]] = {}
     places = range(min(config.pictures, source.count))
     for chunk in source.chunks(places, config.batch):
         images = chunk.image[:, 0].numpy()
