@@ -134,7 +134,7 @@ def _one(args: argparse.Namespace, trained: Trained, task: str, start: str, prog
     finetune.run(made, progress)
     if not (made.folder / "predictions.jsonl").is_file():
         asked = evaluate.EvaluateConfig(
-            work=args.workspace, shards=args.shards, run=made.folder, bootstrap=args.bootstrap
+            work=args.workspace, shards=args.shards, checkpoint=made.folder, bootstrap=args.bootstrap
         )
         evaluate.run(asked, progress)
     return made.folder

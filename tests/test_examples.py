@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from xraytk.data import synthetic
+from xraytk.data import manifest, synthetic
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -33,6 +34,25 @@ def test_phantoms_are_drawn_and_described(tmp_path: Path) -> None:
     assert (tmp_path / "phantoms.png").stat().st_size > 10_000
     assert "nodule" in done.stdout.lower()
     assert "结节" in done.stdout
+
+
+def test_questions_are_made_of_labels_and_reports(tmp_path: Path) -> None:
+    labels = [
+        {"image_id": "a", "label": "Nodule", "value": 1.0},
+        {"image_id": "a", "label": "Edema", "value": 0.0},
+    ]
+    reports = [{"image_id": "a", "en": "A nodule in the left upper lobe.", "zh": "左上肺结节。"}]
+    manifest.write_table(tmp_path / "work" / "ingest" / "labels.parquet", manifest.LABELS, labels)
+    manifest.write_table(tmp_path / "work" / "ingest" / "reports.parquet", manifest.REPORTS, reports)
+    done = shell(sys.executable, EXAMPLES / "questions.py", "work", "q.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {
+        "question": "On which side is the pulmonary nodule?",
+        "answer": "left",
+        "kind": "open",
+    }.items() <= rows[1].items()
+    assert {row["lang"] for row in rows} == {"en", "zh"}
 
 
 @pytest.mark.slow

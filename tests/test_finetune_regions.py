@@ -184,7 +184,7 @@ def test_adapters_train_few_parameters_and_the_model_needs_no_peft(
     changed = {name for name in made if name.startswith("encoder.") and not made[name].equal(before[name])}
     assert changed == {f"encoder.blocks.{i}.attn.{part}.weight" for i in range(2) for part in ("qkv", "proj")}
     monkeypatch.setitem(sys.modules, "peft", None)
-    [scored] = evaluate.run(evaluate.EvaluateConfig(work=work, run=result.run, bootstrap=0)).runs  # type: ignore[union-attr]
+    [scored] = evaluate.run(evaluate.EvaluateConfig(work=work, checkpoint=result.run, bootstrap=0)).runs  # type: ignore[union-attr]
     assert scored.scores["macro"]["dice"].value == pytest.approx(result.validation["dice"], abs=0.01)
 
 

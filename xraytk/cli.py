@@ -105,6 +105,10 @@ class Task(StrEnum):
     classify = "classify"
     segment = "segment"
     detect = "detect"
+    vqa = "vqa"
+
+
+_LANGUAGE = ("retrieval", "zero-shot", "grounding", "similar")
 
 
 def _common(
@@ -533,7 +537,10 @@ def pretrain(
 @_verb("finetune:FinetuneConfig", "xraytk finetune report --preset tiny    or    xraytk finetune classify")
 def finetune(
     task: Annotated[
-        Task, typer.Argument(help="report (English and Chinese), classify (diseases), segment or detect.")
+        Task,
+        typer.Argument(
+            help="report (English and Chinese), classify (diseases), segment, detect or vqa (questions)."
+        ),
     ],
     shards: Shards = None,
     name: Name = None,
@@ -551,7 +558,7 @@ def finetune(
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
-    """Train a model that writes reports, or one that names diseases, from the pretrained encoder."""
+    """Train a model that writes reports, names diseases or answers questions, from the pretrained encoder."""
     return _training({**locals(), "task": task.value})
 
 
@@ -579,8 +586,8 @@ def evaluate(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="report, classify, segment, detect, linear-probe (of an encoder) or knn; or A of A B. "
-            "All runs by default."
+            help="report, classify, segment, detect, vqa; of a pretraining linear-probe, knn, similar, "
+            "retrieval, zero-shot, grounding; or A of A B. All runs by default."
         ),
     ] = None,
     against: Annotated[
@@ -621,7 +628,7 @@ def evaluate(
     flags = _machine(locals())
     flags["probe.compare"] = flags.pop("compare")
     named = flags.pop("what")
-    of_task = named in (*Task, "linear-probe", "knn")
+    of_task = named in (*Task, "linear-probe", "knn", *_LANGUAGE)
     return {**flags, "task": named if of_task else None, "results": None if of_task else named}
 
 
@@ -662,6 +669,28 @@ def embed(
     out: Annotated[Path | None, typer.Option("--out", help="The .parquet file to write.")] = None,
 ) -> dict[str, Any]:
     """Write one vector an image from a trained encoder, for search, plots and `curate --embeddings`."""
+    return _machine(locals())
+
+
+@_verb("embed.similar:SimilarConfig", "xraytk similar image.dcm    or    xraytk similar ./dicoms --k 10")
+def similar(
+    query: Annotated[str, typer.Argument(help="An image, a folder of them, or a table of `xraytk embed`.")],
+    index: Annotated[
+        Path | None, typer.Option(help="Table of the archive by `xraytk embed`; the newest by default.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The encoder of the index; the newest pretraining by default.")
+    ] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Neighbours of an image.")] = None,
+    others: Annotated[
+        bool | None, typer.Option("--others", help="Leave the query's own patient out.")
+    ] = None,
+    device: Device = None,
+    workers: Workers = None,
+    work: Work = None,
+    out: Out = None,
+) -> dict[str, Any]:
+    """Find the images of an archive that look most like an image, by the encoder that embedded it."""
     return _machine(locals())
 
 

@@ -49,9 +49,12 @@ from xraytk.progress import Progress
 from xraytk.records import LANGUAGES, Batch
 from xraytk.runpage import PAGE, Painter, showing
 from xraytk.tasks import saved
+from xraytk.tasks.answering import VqaConfig, VqaTask, refuse_strange
 from xraytk.tasks.classification import ClassifyTask
 from xraytk.tasks.detection import DetectConfig, DetectTask, count_boxes
+from xraytk.tasks.fused import find_fused, load_fused, with_words
 from xraytk.tasks.heads import HeadConfig
+from xraytk.tasks.language.questions import answers_of, most_frequent, read_questions
 from xraytk.tasks.reporting import ReportTask
 from xraytk.tasks.segmentation import SegmentConfig, SegmentTask, check_outlines
 from xraytk.tasks.targets import ALL, Chosen, LabelConfig, images_of, rates_of, stand_in
@@ -71,7 +74,7 @@ VALIDATION_BATCH = 32
 FLOPS_IMAGES = 2
 """Training images by which the operations of one are counted."""
 
-Task = ReportTask | ClassifyTask | SegmentTask | DetectTask
+Task = ReportTask | ClassifyTask | SegmentTask | DetectTask | VqaTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,7 @@ class FinetuneConfig:
     """Settings of ``xraytk finetune``.
 
     Args:
-        task: "report", "classify", "segment" or "detect".
+        task: "report", "classify", "segment", "detect" or "vqa".
         work: The workspace.
         shards: Shards folder or URL; the workspace's by default.
         init: See `models.weights.find_weights`; the workspace's run "pretrain" by default; "none"
@@ -97,6 +100,9 @@ class FinetuneConfig:
         segment: What is outlined.
         detect: What boxes are drawn around.
         labels: What is made of labels that their source calls uncertain.
+        vqa: Fused encoder of question answering, where ``init`` is no pretraining by ``m3ae``.
+        questions: JSON lines with ``image_id``, ``question``, ``answer`` and maybe ``kind`` (open,
+            closed) and ``lang``, for "vqa".
         label_budget: Share of the training patients that a classifier learns from, in (0, 1]; of the
             same seed a smaller share lies within a larger. Validation stays whole.
         lora: Low-rank adapters on the encoder instead of training all of it; needs the extra "lora".
@@ -119,7 +125,7 @@ class FinetuneConfig:
         machine: Device, processes, precision.
     """
 
-    task: Literal["report", "classify", "segment", "detect"] = "report"
+    task: Literal["report", "classify", "segment", "detect", "vqa"] = "report"
     work: Path = field(default_factory=default_work)
     shards: str | Path | None = None
     init: Path | None = None
@@ -135,6 +141,8 @@ class FinetuneConfig:
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
+    vqa: VqaConfig = field(default_factory=VqaConfig)
+    questions: Path | None = None
     label_budget: float = 1.0
     lora: LoraConfig = field(default_factory=LoraConfig)
     drop_path: float = 0.0
@@ -174,6 +182,12 @@ class FinetuneConfig:
             raise UsageError("label_budget and labels.* are for classify", f"the task is {self.task}")
         if self.lora.rank and self.freeze == "encoder":
             raise UsageError("lora.rank is given with freeze=encoder", "adapters are in the encoder")
+        if (self.task == "vqa") != (self.questions is not None):
+            raise UsageError(
+                "questions are for vqa, which needs them",
+                f"task is {self.task}, questions {self.questions}",
+                "Say `xraytk finetune vqa --set questions=FILE`, JSON lines of image_id, question, answer.",
+            )
         check_length(self.steps, self.epochs)
         check_name(self.name or self.task)
         check_loggers(self.loggers)
@@ -297,7 +311,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         train = _stream(config, "train", learner, skipped, chosen)
         val = _validation(config, learner, skipped, progress)
         check_batch(config.batch, train.count)
-        made_of = _inputs(train, init, config.labels.uncertain_from)
+        made_of = _inputs(train, init, config.labels.uncertain_from, config.questions)
         state = {**to_dict(config), **shown(config.shards), INPUTS: made_of}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
@@ -341,6 +355,9 @@ def _start(folder: Path, learner: Task, init: Path | None, progress: Progress) -
         progress.note("encoder: random weights")
         return
     write_report(folder, init, load_encoder(learner.encoder, init), progress)
+    if isinstance(learner, VqaTask):
+        fused = find_fused(init)
+        progress.note(load_fused(learner, fused) if fused else "text encoder and fusion: random weights")
 
 
 def _adapt(config: FinetuneConfig, learner: Task, progress: Progress) -> int:
@@ -353,12 +370,14 @@ def _adapt(config: FinetuneConfig, learner: Task, progress: Progress) -> int:
     return count
 
 
-def _inputs(train: Stream, init: Path | None, first: Path | None) -> dict[str, str]:
+def _inputs(train: Stream, init: Path | None, first: Path | None, questions: Path | None) -> dict[str, str]:
     made_of = {"shards": train.fingerprint}
     if init is not None:
         made_of["init"] = sha256_of(find_weights(init))
     if first is not None:
         made_of["uncertain_from"] = sha256_of(find_weights(first / "best"))
+    if questions is not None:
+        made_of["questions"] = sha256_of(questions)
     return made_of
 
 
@@ -495,6 +514,8 @@ def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress, chos
             task = _segment_task(config, skipped, progress)
         elif config.task == "detect":
             task = _detect_task(config, skipped, progress)
+        elif config.task == "vqa":
+            task = _vqa_task(config, chosen, progress)
         else:
             task = _classify_task(config, skipped, chosen)
     if config.freeze != "encoder":
@@ -504,6 +525,8 @@ def _learner(config: FinetuneConfig, skipped: SkipList, progress: Progress, chos
 
 def _chosen(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> Chosen:
     """Which training images a classifier learns from, and what stands for uncertain labels."""
+    if config.questions is not None:
+        return Chosen(frozenset(question.image_id for question in read_questions(config.questions)))
     if config.task != "classify":
         return ALL
     device = device_of(config.machine)
@@ -543,6 +566,25 @@ def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) 
     decoder = config.decoder
     vocabulary = vocabularies.build(decoder.vocabulary, texts, langs, decoder.min_count)
     return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")
+
+
+def _vqa_task(config: FinetuneConfig, chosen: Chosen, progress: Progress) -> VqaTask:
+    """Collect words and answers of the training questions, and build the task."""
+    assert config.questions is not None
+    questions = read_questions(config.questions)
+    index = read_index(config.shards or Workspace(config.work).shards, config.cache)
+    here = {bytes(name).decode() for name in index.image_id[index.rows("train")]}
+    train = [question for question in questions if question.image_id in here]
+    refuse_strange(questions, len(train), "train", config.questions)
+    answers = answers_of(train)
+    progress.note(f"{len(train):,} questions about training images, {len(answers):,} different answers")
+    fused = find_fused(
+        None if config.init == SCRATCH else config.init or Workspace(config.work).runs / "pretrain"
+    )
+    sizes = fused.config(config.vqa) if fused else config.vqa
+    words = None if sizes.text.model else with_words(fused.vocabulary if fused else None, train)
+    task = VqaTask(config.encoder, sizes, words, answers, frozen=config.freeze == "encoder")
+    return task.ask(questions)
 
 
 def _classify_task(config: FinetuneConfig, skipped: SkipList, chosen: Chosen) -> ClassifyTask:
@@ -587,6 +629,7 @@ def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream 
             "data": {key: config.data[key] for key in ("image_px", "fit")},
             "fitted_on": "val" if val else "",
             INPUTS: made_of,
+            **_asked(config, learner),
             **(learner.fitted(_once(val, config)) if val else {}),
         }
         if done.best_step is not None:
@@ -597,6 +640,16 @@ def _export(config: FinetuneConfig, learner: Task, done: FitResult, val: Stream 
         saved.save(config.folder / "best", learner, facts)
     distributed.barrier()
     return step
+
+
+def _asked(config: FinetuneConfig, learner: Task) -> dict[str, Any]:
+    """What `evaluate` has to know of the training questions."""
+    if config.questions is None or not isinstance(learner, VqaTask):
+        return {}
+    index = read_index(config.shards or Workspace(config.work).shards, config.cache)
+    here = {bytes(name).decode() for name in index.image_id[index.rows("train")]}
+    train = [question for question in read_questions(config.questions) if question.image_id in here]
+    return {"questions": str(config.questions.resolve()), "most_frequent": most_frequent(train)}
 
 
 def _made_of(checkpoint: Path, val: Stream | None) -> dict[str, str]:

@@ -3,6 +3,10 @@
 - ``settings``, ``results``: the Config and the Results.
 - ``workspace``: runs of the workspace on images they never saw. Needs torch.
 - ``probes``: frozen encoders on the workspace's labels. Needs torch too.
+- ``language``: pretrainings that have read reports: ``retrieval``, ``zero_shot``, ``grounding`` by
+  ``towers``. Need torch too.
+- ``similar``: neighbours by a frozen encoder.
+- ``answers``: finetuned question answering, for ``workspace``.
 - ``files``: predictions and references as files.
 - ``versus``: two results on the same images.
 """
@@ -12,6 +16,7 @@ from __future__ import annotations
 from xraytk.evaluate.results import CompareResult, EvaluateResult, RunScores
 from xraytk.evaluate.settings import EvaluateConfig
 from xraytk.progress import Progress, Silent
+from xraytk.tasks.language import LANGUAGE_TASKS
 from xraytk.tasks.probe import PROBES
 
 __all__ = ["CompareResult", "EvaluateConfig", "EvaluateResult", "RunScores", "run"]
@@ -41,6 +46,14 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
         from xraytk.evaluate import probes
 
         return probes.run(config, progress)
+    if config.task == "similar":
+        from xraytk.evaluate import similar
+
+        return similar.run(config, progress)
+    if config.task in LANGUAGE_TASKS:
+        from xraytk.evaluate import language
+
+        return language.run(config, progress)
     from xraytk.evaluate import workspace
 
     return workspace.run(config, progress)

@@ -11,6 +11,7 @@ from xraytk.errors import UsageError
 from xraytk.files import default_work
 from xraytk.models.search import SearchConfig
 from xraytk.records import LANGUAGES
+from xraytk.tasks.language import LANGUAGE_TASKS, LanguageConfig
 from xraytk.tasks.metrics.panel import OPERATING
 from xraytk.tasks.probe import PROBES, ProbeConfig
 from xraytk.tasks.scoring.labels import LabelOptions
@@ -26,14 +27,15 @@ REGIONS = ("segment", "detect")
 class EvaluateConfig:
     """Settings of ``xraytk evaluate``.
 
-    Four things can be scored: finetuned runs of the workspace (all, or that of ``checkpoint``), a
-    frozen encoder by a probe on the workspace's labels (``task`` "linear-probe" or "knn"), anybody's
-    predictions (``predictions`` and ``references``), and two results against each other (``results``
-    and ``against``).
+    Five things can be scored: finetuned runs of the workspace (all, or that of ``checkpoint``), a
+    frozen encoder by a probe on the workspace's labels (``task`` "linear-probe" or "knn"), a
+    pretraining that has read reports, without more learning (`LANGUAGE_TASKS`), anybody's predictions
+    (``predictions`` and ``references``), and two results against each other (``results`` and
+    ``against``).
 
     Args:
-        checkpoint: A finetuned run; all of the workspace's by default. For a probe see
-            `models.weights.find_weights`; the newest pretraining by default.
+        checkpoint: A finetuned run; all of the workspace's by default. For a probe and for
+            `LANGUAGE_TASKS` see `models.weights.find_weights`; the newest pretraining by default.
         results: With ``against``: a run, a folder of results, or a file of predictions.
         against: What ``results`` are compared with.
         task: Only runs of this task; what the predictions are.
@@ -44,6 +46,7 @@ class EvaluateConfig:
         validation_references: Their truth; ``references`` by default.
         training: Table of training reports, for the words that protocol "r2gen" knows.
         images: Folder of ``<image_id>.png``, for the gallery.
+        questions: Questions for "vqa"; those of its training's file by default.
         work: The workspace.
         shards: Shards folder or URL; the workspace's by default.
         out: Folder for the results, one sub-folder a run; the run's own folder by default, or one
@@ -65,6 +68,7 @@ class EvaluateConfig:
         batch: Images of one forward pass.
         seed: Of the bootstrap.
         probe: How frozen features are probed.
+        language: How towers of images and texts are scored.
         cache: How shards at a URL are copied to a local disk.
         machine: Device and loader processes.
     """
@@ -72,13 +76,27 @@ class EvaluateConfig:
     checkpoint: Path | None = None
     results: Path | None = None
     against: Path | None = None
-    task: Literal["all", "report", "classify", "segment", "detect", "linear-probe", "knn"] = "all"
+    task: Literal[
+        "all",
+        "report",
+        "classify",
+        "segment",
+        "detect",
+        "vqa",
+        "linear-probe",
+        "knn",
+        "retrieval",
+        "zero-shot",
+        "grounding",
+        "similar",
+    ] = "all"
     predictions: Path | None = None
     references: Path | None = None
     validation: Path | None = None
     validation_references: Path | None = None
     training: Path | None = None
     images: Path | None = None
+    questions: Path | None = None
     work: Path = field(default_factory=default_work)
     shards: str | Path | None = None
     out: Path | None = None
@@ -98,6 +116,7 @@ class EvaluateConfig:
     batch: int = 16
     seed: int = 0
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
@@ -139,9 +158,9 @@ class EvaluateConfig:
                 "it is not said what the predictions are",
                 todo="Say `xraytk evaluate report --predictions ...` or `xraytk evaluate classify ...`.",
             )
-        elif self.task in PROBES:
+        elif self.task in (*PROBES, *LANGUAGE_TASKS, "similar"):
             raise UsageError(f"{self.task} is for an encoder", "found --predictions")
-        elif self.task in REGIONS:
+        elif self.task in (*REGIONS, "vqa"):
             raise UsageError(f"{self.task} is for runs of the workspace", "found --predictions")
         elif self.validation is not None and self.task == "report":
             raise UsageError("--validation is for classify", "nothing is fitted for reports")

@@ -28,6 +28,7 @@ from xraytk.models.tokens import units
 from xraytk.progress import Progress
 from xraytk.records import SPLITS, Batch, Prediction
 from xraytk.tasks import gallery, metrics, saved
+from xraytk.tasks.answering import VqaTask
 from xraytk.tasks.classification import ClassifyTask, as_arrays
 from xraytk.tasks.detection import DetectTask
 from xraytk.tasks.metrics.values import absent
@@ -90,6 +91,10 @@ def _scorer(task: Any, config: EvaluateConfig) -> Callable[..., RunScores] | Non
         return _regions
     if isinstance(task, DetectTask) and config.task in ("all", "detect"):
         return _regions
+    if isinstance(task, VqaTask) and config.task in ("all", "vqa"):
+        from xraytk.evaluate import answers
+
+        return answers.score
     return None
 
 
@@ -158,7 +163,7 @@ def _reports(
         )
     written: dict[str, list[Prediction]] = {lang: [] for lang in langs}
     thumbs: Thumbs = {}
-    for batch in _batches(config, model, shards, progress, f"evaluate {folder.name}"):
+    for batch in batches(config, model, shards, progress, f"evaluate {folder.name}"):
         if len(thumbs) < MOST_KEPT:
             pixels = batch.image[:, 0].cpu().numpy()
             thumbs |= {i: gallery.thumbnail(x) for i, x in zip(batch.image_id, pixels, strict=True)}
@@ -179,7 +184,7 @@ def _reports(
         scored[lang] = found = reports.score(pairs, config.reports(lang))
         scores[lang] = next(iter(found.tables["words"].values()))
         cases = pages.gallery({"generated": pairs}, lang, thumbs.get)
-        paths.append(out / f"page-{lang}{_suffix(config)}.html")
+        paths.append(out / f"page-{lang}{suffix_of(config)}.html")
         title = f"{folder.name}, {config.split} split, {lang}"
         files.write_text(paths[-1], pages.of_scores(title, found, plots.of_reports(found.tables), cases))
     protocol = fingerprinted(
@@ -188,7 +193,7 @@ def _reports(
             "search": to_dict(config.search),
             "max_tokens": task.decoder.config.max_tokens,
             **{lang: bare(s.protocol) for lang, s in scored.items()},
-            **_protocol(config, model, ids),
+            **protocol_of(config, model, ids),
         }
     )
     notes = _notes(scored, note)
@@ -199,8 +204,8 @@ def _reports(
         for lang, s in scored.items()
         for g in grid.grids_of(s)
     ]
-    paths = [*files.write_run(out, folder.name, tree, rows, grids, _suffix(config)), *paths]
-    paths.append(out / f"gallery{_suffix(config)}.html")
+    paths = [*files.write_run(out, folder.name, tree, rows, grids, suffix_of(config)), *paths]
+    paths.append(out / f"gallery{suffix_of(config)}.html")
     cases_of_all = _worst_first(written, thumbs)
     shown = f"{len(cases_of_all)} of {len(thumbs)} images, worst ROUGE-L first"
     subtitle = f"{folder.name}, {config.split} split, {shown}"
@@ -277,7 +282,7 @@ def _labels(
     """Predict and score labels."""
     task: ClassifyTask = model.learner
     predictions: list[Prediction] = []
-    for batch in _batches(config, model, shards, progress, f"evaluate {folder.name}"):
+    for batch in batches(config, model, shards, progress, f"evaluate {folder.name}"):
         predictions += task.predict(batch)
     cuts = model.facts.get("thresholds", {})
     said = "highest F1 on the validation split" if cuts else "0.5 for every label; nothing was fitted"
@@ -287,7 +292,7 @@ def _labels(
     facts = {f: tuple(cells.get(i, "") for i in ids) for f, cells in facts_of(config.work, list(ids)).items()}
     test = labels.LabelSet(ids, tuple(p.patient_hash for p in predictions), task.labels, scores, truth, facts)
     scored = labels.score(test, config.labels(), fitted)
-    protocol = fingerprinted({**bare(scored.protocol), **_protocol(config, model, list(ids))})
+    protocol = fingerprinted({**bare(scored.protocol), **protocol_of(config, model, list(ids))})
     table = scored.tables["labels"]
     notes = _notes({"": scored}, note)
     tree = {
@@ -296,10 +301,10 @@ def _labels(
         "notes": list(notes),
         **scored.facts,
     }
-    paths = files.write_run(out, folder.name, tree, scored.rows, grid.grids_of(scored), _suffix(config))
+    paths = files.write_run(out, folder.name, tree, scored.rows, grid.grids_of(scored), suffix_of(config))
     figures = plots.of_labels(test, fitted, table)
-    paths += files.write_figures(out / "figures", figures, _suffix(config))
-    paths.append(out / f"page{_suffix(config)}.html")
+    paths += files.write_figures(out / "figures", figures, suffix_of(config))
+    paths.append(out / f"page{suffix_of(config)}.html")
     files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", scored, figures))
     return RunScores(folder, "classify", len(ids), table, protocol, tuple(paths), {}, notes)
 
@@ -314,23 +319,23 @@ def _regions(
     note: str,
 ) -> RunScores:
     """Predict and score masks or boxes."""
-    batches = _batches(config, model, shards, progress, f"evaluate {folder.name}")
+    stream = batches(config, model, shards, progress, f"evaluate {folder.name}")
     frame = build(StreamConfig, model.facts["data"], "data.")
     if isinstance(model.learner, SegmentTask):
-        place = out / f"masks{_suffix(config)}"
-        scored, figures = regions.score_masks(model.learner, batches, frame, config, place)
+        place = out / f"masks{suffix_of(config)}"
+        scored, figures = regions.score_masks(model.learner, stream, frame, config, place)
     else:
-        scored, figures = regions.score_boxes(model.learner, batches, frame, config, model.facts)
+        scored, figures = regions.score_boxes(model.learner, stream, frame, config, model.facts)
     ids = [row["image_id"] for row in scored.rows]
-    protocol = fingerprinted({**scored.protocol, **_protocol(config, model, ids)})
+    protocol = fingerprinted({**scored.protocol, **protocol_of(config, model, ids)})
     table = next(iter(scored.tables.values()))
     notes = _notes({"": scored}, note)
     tree = {"scores": files.plain(table), **tree_of({"": scored}, protocol), "notes": list(notes)}
     paths = files.write_run(
-        out, folder.name, {**tree, **scored.facts}, scored.rows, grid.grids_of(scored), _suffix(config)
+        out, folder.name, {**tree, **scored.facts}, scored.rows, grid.grids_of(scored), suffix_of(config)
     )
-    paths += files.write_figures(out / "figures", figures, _suffix(config))
-    paths.append(out / f"page{_suffix(config)}.html")
+    paths += files.write_figures(out / "figures", figures, suffix_of(config))
+    paths.append(out / f"page{suffix_of(config)}.html")
     files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", scored, figures))
     return RunScores(folder, scored.task, len(ids), table, protocol, tuple(paths), {}, notes)
 
@@ -360,9 +365,10 @@ def _notes(scored: Mapping[str, Scored], note: str) -> tuple[str, ...]:
     return (*([note] if note else []), *lacking)
 
 
-def _batches(
+def batches(
     config: EvaluateConfig, model: saved.Saved, shards: str | Path, progress: Progress, name: str
 ) -> Iterator[Batch]:
+    """Yield the split that is scored, as the task wants it, with progress."""
     task = model.learner
     stream = Stream(
         shards,
@@ -382,7 +388,7 @@ def _batches(
             counted.update(seen)
 
 
-def _protocol(config: EvaluateConfig, model: saved.Saved, ids: list[str]) -> dict[str, Any]:
+def protocol_of(config: EvaluateConfig, model: saved.Saved, ids: list[str]) -> dict[str, Any]:
     """What all tasks state."""
     return {
         "split": config.split,
@@ -399,5 +405,6 @@ def bare(protocol: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in protocol.items() if key != "fingerprint"}
 
 
-def _suffix(config: EvaluateConfig) -> str:
+def suffix_of(config: EvaluateConfig) -> str:
+    """What the names of files of this split end with."""
     return "" if config.split == "test" else f"-{config.split}"

@@ -140,12 +140,21 @@ class ClipObjective(nn.Module):
         self.train(was_training)
         return vectors
 
-    def _image(self, batch: Batch) -> Tensor:
+    @torch.no_grad()
+    def embed_patches(self, batch: Batch) -> Tensor:
+        """Unit vectors of patches, (B, N, width), comparable with those of `embed_text`."""
+        return F.normalize(self.project_image(self._tokens(batch)[0][:, 1:]).float(), dim=-1)
+
+    def _tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B, 1 + N, D) tokens, and (B, N) bool, False where a patch is padding."""
         vit = self.encoder.config
-        valid = valid_patches(batch.valid, vit.patch_px)  # (B, N)
+        valid = valid_patches(batch.valid, vit.patch_px)
         valid = valid | ~valid.any(1, keepdim=True)  # an image that is all padding is all image
         whole = bool(valid.all())
-        tokens = self.encoder(normalise(batch.image, vit.channels), valid=None if whole else valid)
+        return self.encoder(normalise(batch.image, vit.channels), valid=None if whole else valid), valid
+
+    def _image(self, batch: Batch) -> Tensor:
+        tokens, valid = self._tokens(batch)
         pooled = tokens[:, 0]
         if self.config.pool == "mean":
             weight = valid / valid.sum(1, keepdim=True)  # (B, N)

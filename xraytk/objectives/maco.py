@@ -24,6 +24,8 @@ from xraytk.objectives.pairs import pair_up, row_losses, similarities
 from xraytk.objectives.words import choose_reports, shuffled
 from xraytk.records import Batch, Loss
 
+PLACE_TEMPERATURE = 0.02
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MacoConfig:
@@ -179,12 +181,31 @@ class MacoObjective(nn.Module):
 
         The release compares them with those of texts by the plain product.
         """
-        valid = self.painter.valid(batch)
-        patches = self.painter.coarse(batch, self.painter.fine(batch))
-        tokens = self.encoder.encode(patches, valid=None if bool(valid.all()) else valid)
+        tokens, valid = self._tokens(batch)
         weight = (valid / valid.sum(1, keepdim=True))[:, :, None].to(tokens.dtype)
         vectors: Tensor = self.project((tokens[:, 1:] * weight).sum(1)).float()
         return vectors
+
+    @torch.no_grad()
+    def embed_patches(self, batch: Batch) -> Tensor:
+        """Vectors of patches, (B, N, D), not of unit length, comparable with those of `embed_text`."""
+        vectors: Tensor = self.project(self._tokens(batch)[0][:, 1:]).float()
+        return vectors
+
+    @torch.no_grad()
+    def place_shares(self) -> Tensor:
+        """(N,) what the places of the grid weigh in grounding; they add up to 1.
+
+        Source:
+            MaCo's release: softmax of the places' weights over a temperature of 0.02.
+        """
+        return (self.place.weight[0].float() / PLACE_TEMPERATURE).softmax(0)
+
+    def _tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B, 1 + N, D) tokens of whole images, and (B, N) bool, False where a patch is padding."""
+        valid = self.painter.valid(batch)
+        patches = self.painter.coarse(batch, self.painter.fine(batch))
+        return self.encoder.encode(patches, valid=None if bool(valid.all()) else valid), valid
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str], lang: str = "en") -> Tensor:

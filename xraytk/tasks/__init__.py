@@ -12,4 +12,5 @@ TASKS = {
     "classify": "xraytk.tasks.classification:ClassifyTask",
     "segment": "xraytk.tasks.segmentation:SegmentTask",
     "detect": "xraytk.tasks.detection:DetectTask",
+    "vqa": "xraytk.tasks.answering:VqaTask",
 }
