@@ -106,7 +106,7 @@ def _measure(
 
 def _vectors(found: Towers, phrases: Sequence[Phrase]) -> dict[tuple[str, str], Single]:
     """Vectors of length one of the different phrases, by language and text."""
-    out = {}
+    out: dict[tuple[str, str], Single] = {}
     for lang in sorted({phrase.lang for phrase in phrases}):
         texts = sorted({phrase.text for phrase in phrases if phrase.lang == lang})
         rows = towers.unit(found.texts(texts, lang))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from xraytk.errors import DataError
@@ -97,8 +99,11 @@ def ranked(
     report, image = towers.unit(found.texts(spelled, lang)), towers.unit(seen.image[known])
     to_report = ranks.places(image, group, report, np.arange(len(spelled)))
     to_image = ranks.places(report, np.arange(len(spelled)), image, group)
-    each = ranks.Places(
-        *(getattr(to_image, name)[group] for name in ("above", "wrong", "right", "all_right")),
-        to_image.count,
+    each = replace(
+        to_image,
+        above=to_image.above[group],
+        wrong=to_image.wrong[group],
+        right=to_image.right[group],
+        all_right=to_image.all_right[group],
     )
     return [(f"{lang} image to report", to_report), (f"{lang} report to image", each)], len(spelled)

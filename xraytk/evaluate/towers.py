@@ -106,7 +106,9 @@ def load(config: EvaluateConfig) -> Towers:
     tree = read_toml(trained.run / "config.toml")
     name, options = str(tree.get("objective", "")), tree.get("options", {})
     kind = resolve(OBJECTIVES.get(name, name)) if name in OBJECTIVES or ":" in name else None
-    if not all(hasattr(kind, part) for part in ("build", "embed_image", "embed_text", "embed_patches")):
+    if kind is None or not all(
+        hasattr(kind, part) for part in ("build", "embed_image", "embed_text", "embed_patches")
+    ):
         raise DataError(
             f"{trained.run} has no text tower to compare images with",
             f"it was made by {name or 'no pretraining'}; wanted one of {', '.join(WITH_TOWERS)}",
