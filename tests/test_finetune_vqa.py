@@ -103,7 +103,7 @@ def test_what_cannot_be_asked_is_refused(made: SimpleNamespace, tmp_path: Path) 
         settings(made, questions=None)
     with pytest.raises(UsageError, match="questions are for vqa"):
         settings(made, task="classify")
-    with pytest.raises(UsageError, match="vqa is learned without labels"):
+    with pytest.raises(UsageError, match="the task is vqa"):
         settings(made, label_budget=0.5)
     other = tmp_path / "other.jsonl"
     other.write_text('{"image_id": "nobody", "question": "Is it?", "answer": "yes"}\n')

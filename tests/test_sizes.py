@@ -20,7 +20,7 @@ from xraytk.errors import DataError, UsageError
 from xraytk.files import read_json
 from xraytk.models.vit import VitConfig
 from xraytk.models.weights import encoder_config
-from xraytk.pretrain import PretrainConfig
+from xraytk.pretrain import PretrainConfig, resolved
 from xraytk.progress import Silent
 
 
@@ -63,7 +63,7 @@ def test_a_rectangle_is_pretrained_drawn_and_said_in_the_run(work: Path) -> None
     first = sheet[2:286, 2:286].max(2) > 30  # the square of the letterboxed square picture
     assert first.any()
     again = configs.load(PretrainConfig, file=run / "config.toml")
-    assert again == pretraining(work, "wide", [32, 48])
+    assert again == resolved(pretraining(work, "wide", [32, 48]))
 
 
 def test_sizes_are_read_from_flags_and_must_agree() -> None:
