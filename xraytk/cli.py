@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +26,7 @@ from rich.progress import Task as BarState
 from rich.text import Text
 
 import xraytk
-from xraytk.errors import InterruptedRunError, MachineError, UsageError, XraytkError
+from xraytk.errors import InterruptedRunError, MachineError, UsageError, XraytkError, unexpected
 from xraytk.progress import Lines, describe
 from xraytk.records import RESEARCH_NOTICE, as_plain
 
@@ -224,21 +223,9 @@ def _fail(error: XraytkError, as_json: bool) -> None:
 
 
 def _fail_unexpectedly(error: Exception, as_json: bool) -> None:
-    """Say where it happened without the exception's text, which could name a patient."""
     if os.environ.get("XRAYTK_DEBUG"):
         raise error
-    places = [
-        f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
-    ]
-    _fail(
-        XraytkError(
-            f"internal error, {type(error).__name__} at",
-            "\n".join(places[-6:]),
-            "Its text is withheld, as it may name a file or a patient; XRAYTK_DEBUG=1 shows all.\n"
-            "Please report this with the lines above.",
-        ),
-        as_json,
-    )
+    _fail(unexpected(error), as_json)
 
 
 class _Bar:

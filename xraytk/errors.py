@@ -7,6 +7,8 @@ could hold one; ids are the hashed ones.
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -61,3 +63,15 @@ class InterruptedRunError(XraytkError):
     """Stopped by SIGINT or SIGTERM after saving; the same command goes on."""
 
     exit_code = 75
+
+
+def unexpected(error: Exception) -> XraytkError:
+    """Say where an error happened that nobody foresaw, without its text, which could name a patient."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames]
+    return XraytkError(
+        f"internal error, {type(error).__name__} at",
+        "\n".join(places[-6:]),
+        "Its text is withheld, as it may name a file or a patient; XRAYTK_DEBUG=1 shows all.\n"
+        "Please report this with the lines above.",
+    )

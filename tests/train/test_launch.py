@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import forkserver
 from pathlib import Path
 
 import ingest_like
@@ -111,6 +112,58 @@ def test_sigterm_reaches_the_processes_which_save(tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError, match="everything is saved"):
         launch(work, Job(tmp_path, TWO, slow=True), TWO)
     assert len(list(tmp_path.glob("step-*/state.json"))) == 1
+
+
+class StoppedWhileSent:
+    """Its sending to the first process is when SIGTERM comes."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return StoppedWhileSent, ()
+
+
+def test_sigterm_while_the_processes_start_stops_them() -> None:
+    with pytest.raises(InterruptedRunError, match="before the first step"):
+        launch(fail, StoppedWhileSent(), TWO)  # type: ignore[arg-type]
+    assert not multiprocessing.active_children()
+
+
+def stopped_one_after_the_other(job: Job, progress: Progress) -> None:
+    if distributed.rank() == 0:
+        time.sleep(0.5)
+        (job.folder / "page").touch()
+    raise InterruptedRunError(f"process {distributed.rank()} has saved")
+
+
+def test_the_first_process_that_is_stopped_leaves_the_others_their_time(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError, match="process 0 has saved"):
+        launch(stopped_one_after_the_other, Job(tmp_path, TWO), TWO)
+    assert (tmp_path / "page").exists()
+
+
+def test_what_ends_the_group_does_not_end_the_fork_server(tmp_path: Path) -> None:
+    for number in (None, signal.SIGINT, signal.SIGTERM):
+        with pytest.raises(DataError, match="shard 3"):
+            launch(fail, Job(tmp_path, TWO), TWO)
+        if number is None:
+            server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        else:
+            os.kill(server, number)
+    assert server == forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+
+
+def say_a_name(job: Job, progress: Progress) -> None:
+    if distributed.rank() == 1:
+        raise ValueError("PATIENT^NAME")
+    distributed.barrier()
+
+
+def test_the_text_of_an_unforeseen_error_stays_in_its_process(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(XraytkError, match=r"internal error, ValueError at\n(.*\n)*.*say_a_name") as caught:
+        launch(say_a_name, Job(tmp_path, TWO), TWO)
+    assert "PATIENT" not in str(caught.value) + "".join(capfd.readouterr())
 
 
 @pytest.mark.slow

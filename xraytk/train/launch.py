@@ -8,21 +8,26 @@ speaks through the caller's progress.
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
 import tempfile
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Self, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
-from xraytk.errors import InterruptedRunError, MachineError, XraytkError
+from xraytk.errors import InterruptedRunError, MachineError, XraytkError, unexpected
 from xraytk.processes import leave_with_parent
 from xraytk.progress import Progress, Silent
 from xraytk.train.heap import keep_freed_memory
@@ -31,6 +36,11 @@ from xraytk.train.places import find_place
 
 LEAVE_S = 30
 """That a process has to end after SIGTERM, before it is killed."""
+SAVE_S = 120
+"""That the others have to end once one has been stopped: they save, and write the run's page."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
+LEFT_ALONE = ("Connection closed by peer", "Connection reset", "gloo", "NCCL")
+"""In the texts of torch's errors when another process of the group is gone."""
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -138,8 +148,6 @@ def _group(machine: MachineConfig, init: str, rank: int, world: int) -> Iterator
 def _start(
     entry: Callable[[C, Progress], R], config: C, machine: MachineConfig, progress: Progress, init: str
 ) -> R:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["xraytk.train.loop", entry.__module__])  # torch is imported once
     members: list[Member] = []
     stopped = False
 
@@ -153,30 +161,64 @@ def _start(
 
     with handling_signals(forward):
         try:
+            context = _serve(entry.__module__)
             for rank in range(machine.gpus):
-                ours, theirs = context.Pipe()
-                arguments = (entry, config, machine, init, rank, theirs, dict(os.environ))
-                process: BaseProcess = context.Process(target=_member, args=arguments, daemon=False)
-                process.start()
-                theirs.close()
-                members.append((process, ours))
-            return cast(R, _listen(members, progress))
+                if stopped:
+                    break
+                members.append(_begin(context, entry, config, machine, init, rank))
+            if not stopped:  # a signal from here on reaches all
+                return cast(R, _listen(members, progress))
         except MachineError:
-            if stopped:
-                raise InterruptedRunError(
-                    "stopped before the first step", todo="Run the same command to go on."
-                ) from None
-            raise
+            if not stopped:
+                raise
         finally:
-            for process, _ in members:
-                if process.is_alive():
-                    process.terminate()
-            for process, connection in members:
-                process.join(timeout=LEAVE_S)
-                if process.is_alive():  # waits in a collective for one that is gone
-                    process.kill()
-                    process.join()
-                connection.close()
+            _end(members)
+    raise InterruptedRunError("stopped before the first step", todo="Run the same command to go on.")
+
+
+def _serve(module: str) -> ForkServerContext:
+    """Start the process that the others are forked from, with torch imported once for all.
+
+    It and they begin deaf to what ends this process' group: this process decides who is told.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["xraytk.train.loop", module])
+    resource_tracker.ensure_running()  # its own start would take the mask away
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def _begin(
+    context: ForkServerContext,
+    entry: Callable[[C, Progress], R],
+    config: C,
+    machine: MachineConfig,
+    init: str,
+    rank: int,
+) -> Member:
+    ours, theirs = context.Pipe()
+    arguments = (entry, config, machine, init, rank, theirs, dict(os.environ))
+    process: BaseProcess = context.Process(target=_member, args=arguments, daemon=False)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _end(members: list[Member]) -> None:
+    """End what still runs: asked first, then made to."""
+    for process, _ in members:
+        if process.is_alive():
+            process.terminate()
+    for process, connection in members:
+        process.join(timeout=LEAVE_S)
+        if process.is_alive():  # waits in a collective for one that is gone
+            process.kill()
+            process.join()
+        connection.close()
 
 
 def _member(
@@ -191,43 +233,88 @@ def _member(
     """Body of a started process: run ``entry`` in the group and send what comes of it."""
     os.environ |= {**variables, "LOCAL_RANK": str(rank)}  # the fork server's are of its own start
     os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     leave_with_parent()
+    with _threads(machine), _group(machine, init, rank, machine.gpus):
+        outcome = _outcome(entry, config, rank, out)
+        if outcome[0] != "result":
+            out.send(outcome)  # before the others see this one leave the group
+    if outcome[0] == "result":
+        out.send(outcome)
+
+
+def _outcome(
+    entry: Callable[[C, Progress], R], config: C, rank: int, out: Connection
+) -> tuple[str, R | XraytkError | None]:
     try:
-        with _threads(machine), _group(machine, init, rank, machine.gpus):
-            result = entry(config, _Sender(out) if rank == 0 else Silent())
-        out.send(("result", result if rank == 0 else None))
+        result = entry(config, _Sender(out) if rank == 0 else Silent())
     except XraytkError as error:
-        out.send(("error", error))
+        return "error", error
     except KeyboardInterrupt:
-        out.send(("error", InterruptedRunError("stopped", todo="Run the same command to go on.")))
+        return "error", InterruptedRunError("stopped", todo="Run the same command to go on.")
+    except MemoryError:
+        todo = "Lower machine.micro_batch."
+        return "error", MachineError(f"training process {rank} ran out of memory", todo=todo)
+    except Exception as error:
+        if os.environ.get("XRAYTK_DEBUG"):
+            traceback.print_exc()
+        alone = isinstance(error, RuntimeError) and any(word in str(error) for word in LEFT_ALONE)
+        return "left alone" if alone else "error", unexpected(error)
+    return "result", result if rank == 0 else None
 
 
 def _listen(members: list[Member], progress: Progress) -> Any:
-    """Relay progress until every process has sent its result, or one its error."""
+    """Relay progress until every process has sent its result, or one its error.
+
+    When they were stopped, or one lost another that has not said why, the others may still speak.
+    """
     waiting = {connection: (rank, process) for rank, (process, connection) in enumerate(members)}
     tasks: dict[int, Any] = {}
     result: Any = None
-    while waiting:
-        for ready in wait(list(waiting)):
+    held: dict[int, XraytkError] = {}
+    left_alone: set[int] = set()
+    until = math.inf
+    while waiting and time.monotonic() < until:
+        left = None if math.isinf(until) else max(0.0, until - time.monotonic())
+        for ready in wait(list(waiting), left):
             connection = cast(Connection, ready)
             rank, process = waiting[connection]
             try:
                 kind, *values = connection.recv()
             except EOFError:
-                process.join(timeout=30)
-                raise MachineError(
-                    f"training process {rank} ended without a word",
-                    f"exit code {process.exitcode}" + " (killed: out of memory?)" * (process.exitcode == -9),
-                    "Its own message, if any, is above. Lower machine.micro_batch if memory ran out.",
-                ) from None
-            if kind == "error":
+                process.join(timeout=LEAVE_S)
+                kind, values = "error", [_gone(rank, process.exitcode)]
+            if kind == "error" and not _stopped(values[0], *held.values()):
                 raise values[0]
-            if kind == "result":
-                result = values[0] if rank == 0 else result
+            if kind in ("error", "left alone"):
+                held[rank], until = values[0], min(until, time.monotonic() + SAVE_S)
+                left_alone |= {rank} if kind == "left alone" else set()
+            if kind in ("error", "left alone", "result"):
+                result = values[0] if kind == "result" and rank == 0 else result
                 del waiting[connection]
             else:
                 _relay(kind, values, progress, tasks)
+    if held:
+        raise _first(held, left_alone)
     return result
+
+
+def _stopped(*errors: XraytkError) -> bool:
+    return any(isinstance(error, InterruptedRunError) for error in errors)
+
+
+def _first(held: dict[int, XraytkError], left_alone: set[int]) -> XraytkError:
+    """The error that the others follow from: that it was stopped, else one that lost no other."""
+    order = sorted(held, key=lambda r: (not _stopped(held[r]), r in left_alone, r))
+    return held[order[0]]
+
+
+def _gone(rank: int, code: int | None) -> MachineError:
+    return MachineError(
+        f"training process {rank} ended without a word",
+        f"exit code {code}" + " (killed: out of memory?)" * (code == -9),
+        "Its own message, if any, is above. Lower machine.micro_batch if memory ran out.",
+    )
 
 
 def _relay(kind: str, values: list[Any], progress: Progress, tasks: dict[int, Any]) -> None:
