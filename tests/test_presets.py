@@ -152,6 +152,15 @@ def test_finetuning_and_planning_are_for_the_encoder_that_is_pretrained(name: st
     assert model.visible == 46
 
 
+class Own(MaeObjective):
+    """An objective of one's own, with the options of another."""
+
+
+def test_an_objective_of_ones_own_has_the_options_of_the_one_it_is_made_of() -> None:
+    own = configs.load(PretrainConfig, preset="tiny", flags={"objective": f"{__name__}:Own"})
+    assert own.options == configs.load(PretrainConfig, preset="tiny").options
+
+
 @pytest.mark.parametrize(
     ("name", "gflop", "hours"),
     [

@@ -4,7 +4,8 @@ Order, the later wins: the dataclass's defaults, ``--preset``, ``--config file.t
 ``--set key=value``, named flags. Tables are at most two levels deep. A field annotated
 ``dict[str, Any]`` takes a table that another dataclass will read (an objective's options); with
 ``metadata={"by": KEY}`` presets hold one such table for each value of KEY, and that of the value
-which is chosen in the end is taken: ``[pretrain.options.clip]`` counts with objective "clip" only.
+which is chosen in the end is taken: ``[pretrain.options.clip]`` counts with objective "clip" only;
+``"row"``, a function, finds the table of a value that is not in the presets.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def load(
     usual = {f.name: f.default for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for f in _by_another(cls):
         chosen = tree.get(f.metadata["by"], usual[f.metadata["by"]])
-        table = tables.get(f.name, {}).get(str(chosen), {})
+        table = tables.get(f.name, {}).get(f.metadata.get("row", str)(chosen), {})
         if table and isinstance(given := tree.get(f.name, {}), Mapping):
             merge(table, given)
             tree[f.name] = table

@@ -101,7 +101,9 @@ class PretrainConfig:
     resume: str = "auto"
     init: Path | None = None
     objective: str = "mae"
-    options: dict[str, Any] = field(default_factory=dict, metadata={"by": "objective"})
+    options: dict[str, Any] = field(
+        default_factory=dict, metadata={"by": "objective", "row": lambda name: _row(str(name))}
+    )
     vit: VitConfig = field(default_factory=VitConfig)
     data: StreamConfig = field(default_factory=lambda: StreamConfig(crop_scale=(0.5, 1.0), rotate_deg=5.0))
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -238,6 +240,17 @@ def resolved(config: PretrainConfig) -> PretrainConfig:
     if config.init is not None:
         config = replace(config, vit=started_from(config.vit, config.init))
     return config
+
+
+def _row(name: str) -> str:
+    """The row of `OBJECTIVES` whose options an objective has: its own, or that of a class of one's own."""
+    kind = None
+    with contextlib.suppress(UsageError):  # what cannot be had is said where it is made
+        kind = getattr(_objective(name), "options", None) if ":" in name else None
+    if kind is None:
+        return name
+    alike = (row for row, place in OBJECTIVES.items() if getattr(resolve(place), "options", row) is kind)
+    return next(alike, name)
 
 
 def _objective(name: str) -> Any:
