@@ -54,6 +54,8 @@ def probed(work: Path, run: Path, bootstrap: int, progress: Progress) -> dict[st
         tables = json.loads(scored.files[0].read_text(encoding="utf-8"))["tables"]
         kept.write_text(json.dumps(tables["labels"]["macro"]["auroc"]))
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    if found["value"] is None:
+        sys.exit(f"no label has both values among the test images of {work}: no AUROC; take more patients")
     return found
 
 
