@@ -59,7 +59,7 @@ def test_questions_are_made_of_labels_and_reports(tmp_path: Path, preloaded: Any
 def test_public_pictures_walk_the_road(tmp_path: Path, preloaded: Any) -> None:
     (tmp_path / "pngs").mkdir()
     about, labels = ["file,patient,view"], ["file,labels"]
-    for seed in range(20):  # from 24 on, mask starts processes, which test_mask.py does too
+    for seed in range(24):
         phantom = synthetic.make_phantom(seed, size_px=160)
         cv2.imwrite(str(tmp_path / "pngs" / f"{seed}.png"), np.rint(phantom.pixels * 255).astype(np.uint8))
         about.append(f"{seed}.png,p{seed},{phantom.view}")
