@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xraytk.data import augment, intensity, synthetic
+from xraytk.data import augment, intensity, pool, synthetic
 from xraytk.files import write_json
 from xraytk.models.language import DecoderConfig
 from xraytk.models.tokens import Vocabulary
@@ -115,11 +113,9 @@ def make(size_px: int, seed: int) -> Sample:
 def make_all(seeds: Sequence[int], size_px: int, workers: int) -> list[Sample]:
     """Make phantoms on several processes."""
     began = time.monotonic()
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(workers, context) as pool:
-        made = list(pool.map(partial(make, size_px), seeds, chunksize=16))
+    made = dict(pool.each(partial(make, size_px), seeds, workers))
     print(f"{len(made)} phantoms in {time.monotonic() - began:.0f} s", flush=True)
-    return made
+    return [made[seed] for seed in seeds]
 
 
 def batch_of(

@@ -40,6 +40,44 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def forks() -> None:
+    """The fork server behind `launch` imports the verbs once, not in both processes of every launch."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from multiprocessing import forkserver
+
+    from preloaded import HEAVY
+
+    forkserver.set_forkserver_preload(list(HEAVY))
+    forkserver.ensure_running()
+
+
+LONG = (
+    "test_readme.py",
+    "test_ingest_kill.py",
+    "test_examples.py",
+    "test_demo.py",
+    "test_evaluate.py",
+    "test_finetune.py",
+    "test_pretrain.py",
+    "test_two_ranks.py",
+    "test_train_default_model.py",
+    "test_launch.py",
+    "test_ingest.py",
+    "test_evaluate_probes.py",
+    "test_ingest_curation.py",
+    "test_pretrain_reports.py",
+    "test_reporting.py",
+)
+"""Files that take the longest, longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no process is left alone with one at the end."""
+    rank = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
+
 SHAPE_EN = ("No finding.", "Left nodule.", "Right nodule.", "Right effusion. Left nodule.")
 SHAPE_ZH = ("未见异常。", "左肺结节。", "右肺结节。", "右侧积液，左肺结节。")
 SHAPE_VIT = {"image_px": 32, "patch_px": 8, "width": 32, "depth": 2, "heads": 4}

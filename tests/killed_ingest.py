@@ -1,6 +1,6 @@
 """Runs ingest again and again in forked processes that are killed; for `test_ingest_kill.py`.
 
-    python killed_ingest.py points|changed|moments|full SOURCE FOLDER STEP
+    python -c "import killed_ingest; killed_ingest.main()" points|changed|moments|full SOURCE FOLDER STEP
 
 A fork of a process that has imported everything starts at once. Each round: a run that is killed,
 or whose disk is full, then the same run left alone. Of the points at which a run can be killed
@@ -225,7 +225,3 @@ def main() -> None:
         sys.exit("an undisturbed run fails")
     wanted = content(folder / "out")
     print(json.dumps(globals()[what](source, folder, wanted, files)))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import xraytk
+
 VERBS = [
     "ingest",
     "mask",
@@ -25,16 +27,6 @@ VERBS = [
 ]
 
 
-def xraytk(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "xraytk", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-    )
-
-
 def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; from xraytk.cli import app\n"
@@ -50,8 +42,8 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_has_an_example_and_the_common_options(verb: str) -> None:
-    done = xraytk(verb, "--help")
+def test_help_of_a_verb_has_an_example_and_the_common_options(verb: str, preloaded: Any) -> None:
+    done = preloaded(verb, "--help")
     assert done.returncode == 0
     assert f"Example: xraytk {verb}" in done.stdout
     for option in ("--preset", "--config", "--set", "--json", "--show-config"):
@@ -84,21 +76,21 @@ def test_evaluate_takes_a_task_a_run_or_two(preloaded: Any) -> None:
 
 
 def test_version_is_that_of_the_package() -> None:
-    import xraytk as package
-
-    assert xraytk("--version").stdout == f"xraytk {package.__version__}\n"
+    words = [sys.executable, "-m", "xraytk", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"xraytk {xraytk.__version__}\n"
 
 
 @pytest.mark.parametrize(
     "words",
     [["bogus"], ["ingest"], ["ingest", "x", "--bogus"], ["finetune", "dance"], ["mask", "--workers", "-1"]],
 )
-def test_wrong_words_exit_with_2(words: list[str]) -> None:
-    assert xraytk(*words).returncode == 2
+def test_wrong_words_exit_with_2(words: list[str], preloaded: Any) -> None:
+    assert preloaded(*words).returncode == 2
 
 
-def test_unknown_key_exits_with_2_and_names_the_nearest(tmp_path: Path) -> None:
-    done = xraytk("ingest", tmp_path, "--set", "worker=1")
+def test_unknown_key_exits_with_2_and_names_the_nearest(tmp_path: Path, preloaded: Any) -> None:
+    done = preloaded("ingest", tmp_path, "--set", "worker=1")
     assert done.returncode == 2
     assert "did you mean workers?" in done.stderr
     assert "Traceback" not in done.stderr
@@ -162,7 +154,7 @@ def test_show_config_prints_toml_that_reads_back(tmp_path: Path, preloaded: Any)
     assert again.stdout == done.stdout
 
 
-def test_an_internal_error_withholds_its_text(tmp_path: Path) -> None:
+def test_an_internal_error_withholds_its_text(preloaded: Any) -> None:
     code = (
         "import sys, types; from xraytk import cli\n"
         "import xraytk.mask as verb\n"
@@ -170,7 +162,7 @@ def test_an_internal_error_withholds_its_text(tmp_path: Path) -> None:
         "verb.run = run\n"
         "cli.app(['mask'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = preloaded("-c", code)
     assert done.returncode == 1
     assert "internal error, RuntimeError" in done.stderr
     assert "Doe" not in done.stderr + done.stdout
@@ -207,12 +199,9 @@ def test_a_device_that_is_not_there_is_said(verb: str, tmp_path: Path, preloaded
     assert "--device cpu" in done.stderr
 
 
-def test_paths_are_shown_on_a_terminal_only(tmp_path: Path) -> None:
+def test_paths_are_shown_on_a_terminal_only(tmp_path: Path, preloaded: Any) -> None:
     (tmp_path / "in").mkdir()
-    made = subprocess.run(
-        [sys.executable, "-m", "xraytk", "ingest", str(tmp_path / "in"), "--show-paths"],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+    made = preloaded("ingest", tmp_path / "in", "--show-paths", cwd=tmp_path)
     assert made.returncode == 2
     assert "terminal only" in made.stderr
     assert str(tmp_path) not in made.stderr

@@ -11,7 +11,7 @@ from xraytk.errors import RunConflictError, UsageError
 @pytest.mark.slow
 def test_the_whole_road_ends_in_two_reports_and_pictures(tmp_path: Path) -> None:
     config = demo.DemoConfig(
-        out=tmp_path / "demo", patients=30, size_px=160, workers=1, pretrain_steps=3, finetune_steps=3
+        out=tmp_path / "demo", patients=16, size_px=160, workers=1, pretrain_steps=3, finetune_steps=3
     )
     result = demo.run(config)
     text = "\n".join(result.lines())

@@ -27,16 +27,16 @@ def shell(*words: object, cwd: Path, programs: Path | None = None) -> subprocess
     return subprocess.run([*map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
 
-def test_phantoms_are_drawn_and_described(tmp_path: Path) -> None:
+def test_phantoms_are_drawn_and_described(tmp_path: Path, preloaded: Any) -> None:
     words = ["phantoms.png", "--finding", "Nodule", "--count", "2", "--size-px", "128"]
-    done = shell(sys.executable, EXAMPLES / "phantoms.py", *words, cwd=tmp_path)
+    done = preloaded.script(EXAMPLES / "phantoms.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "phantoms.png").stat().st_size > 10_000
     assert "nodule" in done.stdout.lower()
     assert "结节" in done.stdout
 
 
-def test_questions_are_made_of_labels_and_reports(tmp_path: Path) -> None:
+def test_questions_are_made_of_labels_and_reports(tmp_path: Path, preloaded: Any) -> None:
     labels = [
         {"image_id": "a", "label": "Nodule", "value": 1.0},
         {"image_id": "a", "label": "Edema", "value": 0.0},
@@ -44,7 +44,7 @@ def test_questions_are_made_of_labels_and_reports(tmp_path: Path) -> None:
     reports = [{"image_id": "a", "en": "A nodule in the left upper lobe.", "zh": "左上肺结节。"}]
     manifest.write_table(tmp_path / "work" / "ingest" / "labels.parquet", manifest.LABELS, labels)
     manifest.write_table(tmp_path / "work" / "ingest" / "reports.parquet", manifest.REPORTS, reports)
-    done = shell(sys.executable, EXAMPLES / "questions.py", "work", "q.jsonl", cwd=tmp_path)
+    done = preloaded.script(EXAMPLES / "questions.py", "work", "q.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {
@@ -76,7 +76,7 @@ def test_public_pictures_walk_the_road(tmp_path: Path, preloaded: Any) -> None:
     assert (tmp_path / "work" / "runs" / "classify" / "metrics.json").exists()
 
 
-def test_masking_policies_are_drawn(tmp_path: Path) -> None:
-    done = shell(sys.executable, EXAMPLES / "masking_policies.py", "policies.png", cwd=tmp_path)
+def test_masking_policies_are_drawn(tmp_path: Path, preloaded: Any) -> None:
+    done = preloaded.script(EXAMPLES / "masking_policies.py", "policies.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert cv2.imread(str(tmp_path / "policies.png")).shape[1] > 1000

@@ -153,6 +153,7 @@ def test_another_config_in_the_same_run_is_refused(work: Path, shapes: SimpleNam
         finetune.run(shapes.config(work, "classify", steps=1, name="other", optim={"lr": 1e-3}))
 
 
+@pytest.mark.usefixtures("forks")
 @pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(work: Path, shapes: SimpleNamespace) -> None:
     losses = []
@@ -261,6 +262,7 @@ def test_values_out_of_range_are_refused(shapes: SimpleNamespace, tmp_path: Path
             shapes.config(tmp_path, "report", **{"steps": 0, key: value})
 
 
+@pytest.mark.usefixtures("forks")
 @pytest.mark.slow
 def test_processes_whose_images_have_reports_in_other_languages_end_together(
     shapes: SimpleNamespace, tmp_path: Path

@@ -50,8 +50,10 @@ def source(tmp_path: Path) -> Path:
 def _killed(what: str, source: Path, *step: str, before: tuple[str, ...] = ()) -> dict[str, Any]:
     folder = source.parent / what
     folder.mkdir()
-    command = [*before, sys.executable, HERE / "killed_ingest.py", what, source, folder, *step]
-    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=300)
+    code = "import killed_ingest; killed_ingest.main()"  # workers that start import no script again
+    command = [*before, sys.executable, "-c", code, what, source, folder, *step]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=300, env=env)
     assert done.returncode == 0
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -176,6 +176,7 @@ def test_a_run_that_is_killed_and_stopped_ends_bit_for_bit_as_one_that_is_not(
     assert logs[0] == logs[1]
 
 
+@pytest.mark.usefixtures("forks")
 @pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(shards: Path, tmp_path: Path) -> None:
     pretrain.run(config(shards, tmp_path / "one", steps=3))

@@ -95,6 +95,7 @@ def test_the_whole_batch_is_compared_however_small_a_micro_batch_is_asked_for(
     assert four < eight - 0.3  # fewer to choose from: about ln 4 and ln 8
 
 
+@pytest.mark.usefixtures("forks")
 @pytest.mark.slow
 def test_two_processes_share_the_words_and_compare_the_whole_batch(shards: Path, tmp_path: Path) -> None:
     text = TEXT | {"dropout": 0.0, "langs": ["en"]}

@@ -24,6 +24,12 @@ COMMANDS = [
 ]
 CODE = re.findall(r"```python\n(.*?)```", README, re.S)
 
+SHORT = {
+    "pretrain": ("--steps", "2"),
+    "finetune": ("--steps", "2"),
+    "evaluate": ("--bootstrap", "20"),
+}
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,8 +59,7 @@ def test_the_commands_run_in_the_order_in_which_they_stand(place: Path, preloade
         words = command.split()
         if words[1] in ("demo", "--version") or "--gpus" in words:
             continue
-        short = ["--steps", "2"] if words[1] in ("pretrain", "finetune") else []
-        done = preloaded(*words[1:], *short, cwd=place, env=env)
+        done = preloaded(*words[1:], *SHORT.get(words[1], ()), cwd=place, env=env)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         said[command] = done.stdout
     assert any("本软件仅供科研" in text for text in said.values())

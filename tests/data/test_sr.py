@@ -17,7 +17,8 @@ from pydicom.uid import (
 
 from xraytk.data.refused import REASONS, Refused
 from xraytk.data.scrub import scrub_report
-from xraytk.data.sr import MAX_DEPTH, is_sr, read_sr
+from xraytk.data.sr import MAX_DEPTH, read_sr
+from xraytk.data.sr_class import is_sr
 
 BASIC, ENHANCED, COMPREHENSIVE = (f"1.2.840.10008.5.1.4.1.1.88.{n}" for n in (11, 22, 33))
 

@@ -127,7 +127,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Any:
+def found(folder: Path, forks: None) -> Any:
     return launch(work, Job(folder), TWO)
 
 

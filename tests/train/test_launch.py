@@ -35,6 +35,8 @@ from xraytk.train.journal import read
 from xraytk.train.launch import MachineConfig, launch
 from xraytk.train.loop import FitPlan, FitResult, fit
 
+pytestmark = pytest.mark.usefixtures("forks")
+
 TWO = MachineConfig(gpus=2, device="cpu", micro_batch=4)
 ONE = MachineConfig(gpus=1, device="cpu", micro_batch=4)
 

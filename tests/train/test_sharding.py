@@ -99,7 +99,7 @@ def train_all(folder: Path, progress: Progress) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, forks: None) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for name in ("whole", "one-ddp", "one-fsdp", "ddp", "fsdp"):
         (folder / name).mkdir()

@@ -9,18 +9,22 @@ import hashlib
 import warnings
 from dataclasses import dataclass, field
 from math import ceil, floor
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from xraytk.data import burned, collimation, dicom, lookalike, pictures, sources, sr, view
+from xraytk.data import burned, collimation, dicom, lookalike, pictures, sources, view
 from xraytk.data.deid import patient_of
 from xraytk.data.glance import glance
 from xraytk.data.orientation import to_stored
 from xraytk.data.profile import clean_dicom
 from xraytk.data.refused import Refused
+from xraytk.data.sr_class import is_sr
 from xraytk.data.storage import Storage
 from xraytk.records import Radiograph
+
+if TYPE_CHECKING:
+    from xraytk.data.sr import SrReport
 
 PICTURES = ("png", "jpeg", "tiff")
 METHOD = 2
@@ -129,7 +133,7 @@ class Outcome:
     source_shape: tuple[int, int] = (0, 0)
     place: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     seen: Seen | None = field(default=None, repr=False)
-    report: sr.SrReport | None = field(default=None, repr=False)
+    report: SrReport | None = field(default=None, repr=False)
     dicom: bool = False
     thumbnail: bool = False
 
@@ -176,7 +180,9 @@ def _made_of(data: bytes, sha256: str, options: Options, patient: str) -> tuple[
     Raises:
         Refused: If the file gives no image.
     """
-    if sr.is_sr(data):
+    if is_sr(data):
+        from xraytk.data import sr  # slow to import
+
         return Outcome(sha256, "report", report=sr.read_sr(data)), {}
     radiograph = dicom.read_radiograph(data)
     if radiograph.intent == "PROCESSING" and options.for_processing == "reject":
