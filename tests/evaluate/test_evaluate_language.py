@@ -38,7 +38,13 @@ def squares(tmp_path_factory: pytest.TempPathFactory, shapes: SimpleNamespace) -
 
 
 def score(work: Path, task: str, split: str = "train", **more: Any) -> evaluate.RunScores:
-    given = {"work": work, "task": task, "split": split, "bootstrap": 10, "checkpoint": work / "runs" / "clip"}
+    given = {
+        "work": work,
+        "task": task,
+        "split": split,
+        "bootstrap": 10,
+        "checkpoint": work / "runs" / "clip",
+    }
     result = evaluate.run(evaluate.EvaluateConfig(**{**given, **more}))
     assert isinstance(result, evaluate.EvaluateResult)
     return result.runs[0]
