@@ -50,6 +50,16 @@ def test_help_of_a_verb_has_an_example_and_the_common_options(verb: str, preload
         assert option in done.stdout
 
 
+def test_help_of_pretrain_says_in_a_line_what_each_objective_is() -> None:
+    from xraytk.cli import pretrain
+    from xraytk.objectives import OBJECTIVES
+
+    lines = [line.strip() for line in (pretrain.__doc__ or "").splitlines()]
+    for name in OBJECTIVES:
+        assert sum(line.startswith((f"{name}:", f"{name} (the default):")) for line in lines) == 1
+    assert max(map(len, lines)) < 76  # else a terminal of 80 breaks them
+
+
 def test_evaluate_takes_a_task_a_run_or_two(preloaded: Any) -> None:
     import tomllib
 

@@ -517,7 +517,20 @@ def pretrain(
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
-    """Pretrain an encoder: masked autoencoder with masking that follows the lungs."""
+    """Pretrain an encoder, without labels, for one of five objectives.
+
+    mae (the default): paint hidden patches; the mask follows the lungs.
+
+    clip: tell which report of a batch belongs to which image.
+
+    maco: mae, and a contrast with reports that weighs the patches seen.
+
+    mrm: mae, and tell a report's hidden words with the image's help.
+
+    m3ae: as mrm, image and report fused; tell whether they belong.
+
+    All but mae read reports. Presets: paper (mae), clip, maco, mrm, m3ae.
+    """
     return _training(locals())
 
 

@@ -60,6 +60,11 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def probes(self) -> Path:
+        """Scores of encoders that have no run folder, one folder an encoder."""
+        return self.root / "probes"
+
+    @property
     def exports(self) -> Path:
         """Encoders for other libraries, one folder a run."""
         return self.root / "exports"

@@ -93,6 +93,20 @@ def test_another_reading_of_the_test_split_is_refused(work: Path, tmp_path: Path
     assert any("was read 2 times" in note for note in again.runs[0].notes)
 
 
+@pytest.mark.parametrize("task", ["knn", "similar"])
+def test_nothing_is_written_beside_weights_that_are_no_run(work: Path, tmp_path: Path, task: str) -> None:
+    out = work / "exports" / f"mae-{task}"
+    out.mkdir(parents=True)
+    weights = work / "runs" / "pretrain" / "step-00000001" / "model.safetensors"
+    shutil.copyfile(weights, out / "encoder.safetensors")
+    (out / "export.json").write_text('{"format": 1}')
+    done = evaluate.run(settings(work, task, checkpoint=out, bootstrap=0))
+    assert sorted(path.name for path in out.iterdir()) == ["encoder.safetensors", "export.json"]
+    home = work / "probes" / out.name / task
+    assert {path.name for path in home.iterdir()} > {"metrics.json", "predictions.jsonl", "test-reads.jsonl"}
+    assert all(path.is_relative_to(home) for path in done.runs[0].files)
+
+
 def test_an_encoder_against_itself_differs_by_nothing_and_one_other_is_the_paired_difference() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, (60, 2)).astype(np.float64)

@@ -164,6 +164,15 @@ def test_a_folder_that_is_no_export_stays(
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+def test_an_export_does_not_replace_the_one_it_is_made_of(
+    made: tuple[Path, Path, export.ExportResult],
+) -> None:
+    before = sorted(made[2].out.rglob("*"))
+    with pytest.raises(RunConflictError, match="holds the encoder that is to be exported"):
+        export.run(export.ExportConfig(checkpoint=made[2].out, work=made[0], format="timm"))
+    assert sorted(made[2].out.rglob("*")) == before
+
+
 def test_tokens_that_differ_are_refused(tmp_path: Path) -> None:
     shape = {"image_px": 32, "patch_px": 16, "width": 32, "depth": 1, "heads": 4}
     encoder = write(tmp_path / "e.safetensors", shape)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,33 @@ def test_a_finished_run_without_its_checkpoints_and_an_export_are_found(tmp_path
     (tmp_path / "export").mkdir()
     (tmp_path / "run" / "best" / "model.safetensors").rename(tmp_path / "export" / "encoder.safetensors")
     assert find_trained(tmp_path / "export", tmp_path).fit == "letterbox"
+
+
+def test_encoders_without_a_run_are_told_apart_by_name(tmp_path: Path) -> None:
+    places = []
+    for number, export in enumerate(("mae-1", "mae-2")):
+        write_run(tmp_path / "runs" / export, number)
+        weights = tmp_path / "runs" / export / "step-00000003" / "model.safetensors"
+        out = tmp_path / "exports" / export
+        (out / "timm").mkdir(parents=True)
+        (out / "export.json").write_text('{"format": 1}')
+        bare = tmp_path / f"bare-{number}"
+        bare.mkdir()
+        for place in (
+            out / "encoder.safetensors",
+            out / "timm" / "model.safetensors",
+            bare / "a.safetensors",
+        ):
+            shutil.copyfile(weights, place)
+            places.append(place)
+    found = [find_trained(place, tmp_path) for place in places]
+    names = [each.name for each in found]
+    assert names[:2] + names[3:5] == ["mae-1", "mae-1-timm", "mae-2", "mae-2-timm"]
+    assert [names[2], names[5]] == [f"a-{found[i].sha256()[:8]}" for i in (2, 5)]
+    assert len(set(names)) == 6
+    assert found[0].results(tmp_path, "knn") == tmp_path / "probes" / "mae-1" / "knn"
+    run = tmp_path / "runs" / "mae-1"
+    assert find_trained(run, tmp_path).results(tmp_path / "other", "knn") == run / "knn"
 
 
 def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_half_of_the_reports_get_an_image_whose_report_reads_differently() -> No
     assert alike.tolist() == [0, 1]
 
 
+def test_an_image_without_a_report_is_nobody_s_partner() -> None:
+    texts = ["a", "", "b", "--", "c", ""]
+    present = torch.tensor([True, False, True, False, True, False])
+    drawn = torch.stack([draw_partners(texts, present, rng(seed)) for seed in range(100)])
+    own = torch.arange(6)
+    assert set(drawn[:, present].flatten().tolist()) == {0, 2, 4}
+    assert torch.equal(drawn[:, ~present], own[~present].expand(100, -1))
+    alone = draw_partners(["a", "", "a"], torch.tensor([True, False, True]), rng())
+    assert alone.tolist() == [0, 1, 2]
+
+
 def test_words_and_patches_are_hidden_in_the_paper_s_shares() -> None:
     draws = make("m3ae").draw(phantoms(), rng())
     words = (draws.codes.words >= 0).sum(1)

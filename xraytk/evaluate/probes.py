@@ -6,7 +6,6 @@ One pass over the images serves the encoder and all that it is compared with.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -81,7 +80,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     trained = find_trained(config.checkpoint, config.work, ema=config.probe.ema)
     shards = config.shards or Workspace(config.work).shards
     split, notes = _split(shards, config)
-    home = _home(trained, kind)
+    home = trained.results(config.work, kind)
     out = home if config.out is None else config.out
     with _told(config, trained, home, shards, split) as note:
         material = gather(config, trained, shards, split, progress)
@@ -106,13 +105,6 @@ def _split(shards: str | Path, config: EvaluateConfig) -> tuple[Split, list[str]
     raise DataError(f"there is no image in the {config.split} split of {shards}", f"found: {there}", todo)
 
 
-def _home(trained: Trained, kind: str) -> Path:
-    """Folder of the results, beside the weights."""
-    if trained.run is not None:
-        return trained.run / kind
-    return trained.weights.with_name(f"{trained.weights.stem}-{kind}")
-
-
 def _told(
     config: EvaluateConfig, trained: Trained, home: Path, shards: str | Path, split: Split
 ) -> contextlib.AbstractContextManager[str]:
@@ -123,8 +115,8 @@ def _told(
     ids = hash_of_ids([bytes(name).decode() for name in index.image_id[index.rows(split)]])
     kept = {key: value for key, value in asdict(config.probe).items() if key not in ("compare", "seeds")}
     what = {"weights": trained.sha256(), "image_ids_sha256": ids, "fit": trained.fit, "probe": kept}
-    if os.access(home.parent, os.W_OK):
-        home.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError):  # `reading` says what cannot be written
+        home.mkdir(parents=True, exist_ok=True)
     return reading(home, what, again=config.again)
 
 

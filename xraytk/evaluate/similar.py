@@ -43,11 +43,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     shards = config.shards or Workspace(config.work).shards
     split, notes = towers.split_of(shards, config)
     trained = find_trained(config.checkpoint, config.work, ema=config.language.ema)
-    home = (
-        trained.run / "similar"
-        if trained.run
-        else trained.weights.with_name(f"{trained.weights.stem}-similar")
-    )
+    home = trained.results(config.work, "similar")
     settings = {"pool": config.probe.pool, "ema": str(config.language.ema)}
     with towers.told(config, trained, home, shards, split, settings) as note:
         material = gather(config, trained, shards, split, progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -248,8 +247,7 @@ def run(
     shards = config.shards or Workspace(config.work).shards
     split, notes = split_of(shards, config)
     towers = load(config)
-    assert towers.trained.run is not None
-    home = towers.trained.run / config.task
+    home = towers.trained.results(config.work, config.task)
     settings = {k: str(v) for k, v in asdict(config.language).items() if k not in ("pictures", "ranks")}
     with told(config, towers.trained, home, shards, split, settings) as note:
         scored, figures = score(towers, split, progress)
@@ -271,8 +269,8 @@ def told(
     index = read_index(shards, config.cache)
     ids = hash_of_ids([bytes(name).decode() for name in index.image_id[index.rows(split)]])
     what = {"weights": trained.sha256(), "image_ids_sha256": ids, config.task: dict(settings)}
-    if os.access(home.parent, os.W_OK):
-        home.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError):  # `reading` says what cannot be written
+        home.mkdir(parents=True, exist_ok=True)
     return reading(home, what, again=config.again)
 
 

@@ -20,14 +20,13 @@ from xraytk.errors import RunConflictError, UsageError
 from xraytk.export import formats, verify
 from xraytk.export.card import Facts, card
 from xraytk.files import Workspace, atomic_folder, atomic_write, default_work, write_json
-from xraytk.models.pretrained import Trained, find_trained, run_facts
+from xraytk.models.pretrained import EXPORT_MARK, Trained, find_trained, run_facts
 from xraytk.models.vit import Vit
 from xraytk.models.weights import EXPORTED
 from xraytk.progress import Progress, Silent
 from xraytk.records import as_plain
 
 FORMAT = 1
-MARK = "export.json"
 """File of an export, by which a later one knows that it may take its place."""
 LIBRARIES = ("timm", "transformers")
 
@@ -113,6 +112,12 @@ def run(config: ExportConfig, progress: Progress | None = None) -> ExportResult:
     trained = find_trained(config.checkpoint, config.work, ema=config.ema)
     out = config.out or Workspace(config.work).exports / trained.name
     _refuse_foreign(out)
+    if trained.weights.absolute().is_relative_to(out.absolute()):
+        raise RunConflictError(
+            f"{out} holds the encoder that is to be exported",
+            "an export replaces its folder",
+            "Choose another folder with --out.",
+        )
     wanted: list[str] = [*LIBRARIES] if config.format == "both" else [config.format]
     progress.note(f"encoder of {trained.weights}{' (moving average)' if trained.ema else ''}")
     encoder, known = trained.load(), run_facts(trained)
@@ -141,16 +146,16 @@ def run(config: ExportConfig, progress: Progress | None = None) -> ExportResult:
             image_px=trained.config.size,
             fit=trained.fit,
             differences=differences,
-            files=(*files, MARK),
+            files=(*files, EXPORT_MARK),
         )
         told = {key: value for key, value in as_plain(result).items() if key != "out"}
-        write_json(fresh / MARK, {"format": FORMAT, **told})
+        write_json(fresh / EXPORT_MARK, {"format": FORMAT, **told})
     return result
 
 
 def _refuse_foreign(out: Path) -> None:
     """Refuse to replace a folder that is no export."""
-    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out / EXPORT_MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise RunConflictError(
             f"{out} is there already and is no export", todo="Choose another folder with --out."
         )

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from xraytk.models.pretrained import Fit
-from xraytk.models.vit import Vit, VitConfig
+from xraytk.models.vit import EPSILON, Vit, VitConfig
 
 Tensors = dict[str, Tensor]
 ARCHITECTURE = "vit_base_patch16_224"
 """The entry of timm's table that is built; every number of its shape is replaced by ``model_args``."""
-EPSILON = 1e-6
 
 
 def timm_tensors(encoder: Vit) -> Tensors:

@@ -16,6 +16,10 @@ from xraytk.models.vit import Vit, VitConfig
 from xraytk.models.weights import EMA, encoder_config, find_weights, load_encoder
 
 Fit = Literal["letterbox", "stretch"]
+EXPORT_MARK = "export.json"
+"""File that makes a folder one of `xraytk export`."""
+DIGITS = 8
+"""Of a checksum, in a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,27 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """For people: the run, or the file."""
-        return self.run.name if self.run is not None else self.weights.stem
+        """For people and for files: the run, the export, or the file with digits of its checksum.
+
+        Of the part of an export that is for another library ``<export>-<library>``. Files of
+        different encoders have often one name, ``model``; hence the digits.
+        """
+        if self.run is not None:
+            return self.run.absolute().name
+        folder = self.weights.absolute().parent
+        if (folder / EXPORT_MARK).is_file():
+            return folder.name
+        if (folder.parent / EXPORT_MARK).is_file():
+            return f"{folder.parent.name}-{folder.name}"
+        return f"{self.weights.stem}-{self.sha256()[:DIGITS]}"
+
+    def results(self, work: Path, task: str) -> Path:
+        """Folder for what a task finds: in the run, else in the workspace.
+
+        Never beside the weights: an export is a folder that is given away.
+        """
+        home = self.run if self.run is not None else Workspace(work).probes / self.name
+        return home / task
 
     def sha256(self) -> str:
         """SHA-256 of the weights' file."""

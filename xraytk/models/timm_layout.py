@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from xraytk.errors import DataError, MachineError
-from xraytk.models.vit import VitConfig, sincos_positions
+from xraytk.models.vit import EPSILON, VitConfig, sincos_positions
 
 FROM_HUB = "timm:"
 STEM = "patch_embed.proj.weight"
@@ -39,6 +39,7 @@ class Foreign:
         mean: Of each channel of its images, on a scale from 0 to 1.
         std: Likewise.
         sure: Whether heads, mean and std are stated; they are guessed otherwise.
+        norm_eps: Epsilon of its LayerNorms, where one is stated.
     """
 
     config: VitConfig
@@ -46,6 +47,7 @@ class Foreign:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     sure: bool
+    norm_eps: float = EPSILON
 
 
 def fetch(name: str) -> Path:
@@ -149,6 +151,7 @@ def describe(
         mean=_per_channel(stated.get("mean"), channels),
         std=_per_channel(stated.get("std"), channels),
         sure=bool(heads and stated.get("mean") and stated.get("std")),
+        norm_eps=float(about.get("model_args", {}).get("norm_eps", EPSILON)),
     )
 
 

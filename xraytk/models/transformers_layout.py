@@ -34,6 +34,7 @@ _PARTS = {
     "layer_scale2": "ls2",
 }
 _KINDS = {"weight": "weight", "bias": "bias", "lambda1": "gamma"}
+_HIDDEN = "embeddings.mask_token"
 _QKV = ("query", "key", "value")
 _BLOCK = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(\w+)")
 
@@ -42,6 +43,26 @@ def prefix_of(names: Collection[str]) -> str | None:
     """What stands before the encoder's names; None when this is not transformers' layout."""
     found = sorted(n.removesuffix(STEM) for n in names if n == STEM or n.endswith(f".{STEM}"))
     return found[0] if found else None
+
+
+def lacking(names: Collection[str], prefix: str) -> list[str]:
+    """Names of the encoder's parts that ours has no place for, as the register tokens of DINOv2.
+
+    Args:
+        names: Of all tensors; those that are no part of the encoder (heads, poolers, decoders, the
+            token of masked patches) are not meant.
+        prefix: From `prefix_of`.
+    """
+    own = sorted(n.removeprefix(prefix) for n in names if n.startswith(prefix))
+    own = [n for n in own if n.startswith(("embeddings.", "encoder.")) and n != _HIDDEN]
+    return [n for n in own if n not in _PLACES and not _known(_BLOCK.fullmatch(n))]
+
+
+def _known(found: re.Match[str] | None) -> bool:
+    if found is None:
+        return False
+    attention = {f"attention.attention.{each}" for each in _QKV}
+    return (found[2] in _PARTS and found[3] in _KINDS) or found[2] in attention
 
 
 def as_timm(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -77,6 +98,8 @@ def about(folder: Path) -> dict[str, Any]:
         stated["num_heads"] = model["num_attention_heads"]
     if model.get("image_size"):
         stated["img_size"] = model["image_size"]
+    if model.get("layer_norm_eps"):
+        stated["norm_eps"] = model["layer_norm_eps"]
     return {
         "model_args": stated,
         "pretrained_cfg": {"mean": images.get("image_mean"), "std": images.get("image_std")},

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from xraytk.config import Pixels, rows_cols
 from xraytk.errors import UsageError
 
+EPSILON = 1e-6
+"""Of every LayerNorm, as ViT and MAE were trained with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VitConfig:
@@ -117,7 +120,7 @@ class Vit(nn.Module):
         self.project = nn.Linear(config.patch_values, config.width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.blocks = make_blocks(config.width, config.depth, config.heads, config.mlp_ratio)
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        self.norm = nn.LayerNorm(config.width, eps=EPSILON)
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.empty(1 + config.patches, config.width))
             nn.init.normal_(self.positions, std=0.02)
@@ -222,7 +225,7 @@ class Vit(nn.Module):
 
 def make_blocks(width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> nn.ModuleList:
     """Pre-norm transformer blocks with biases and LayerNorm epsilon 1e-6, as ViT and MAE have them."""
-    norm: Any = partial(nn.LayerNorm, eps=1e-6)
+    norm: Any = partial(nn.LayerNorm, eps=EPSILON)
     return nn.ModuleList(Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
 
 

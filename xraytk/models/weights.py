@@ -24,7 +24,7 @@ from xraytk.errors import DataError, UsageError
 from xraytk.files import checkpoints, read_json, write_json
 from xraytk.models import adapt, timm_layout, transformers_layout
 from xraytk.models.load_report import LoadReport, compare, shown
-from xraytk.models.vit import Vit, VitConfig
+from xraytk.models.vit import EPSILON, Vit, VitConfig
 from xraytk.progress import Progress
 from xraytk.records import as_plain
 
@@ -233,7 +233,14 @@ def _foreign(path: Path) -> timm_layout.Foreign | None:
 
 
 def _foreign_of_transformers(path: Path, prefix: str) -> timm_layout.Foreign:
-    tensors = transformers_layout.as_timm(load_file(path), prefix)
+    tensors = load_file(path)
+    if strange := transformers_layout.lacking(tensors, prefix):
+        raise DataError(
+            f"the encoder of {path} has parts that ours lacks",
+            f"found {shown(strange)}",
+            "Give a plain ViT, as DINOv2 without registers.",
+        )
+    tensors = transformers_layout.as_timm(tensors, prefix)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     about = transformers_layout.about(path.parent)
     return timm_layout.describe(path, shapes, "", tensors.get("pos_embed"), about)
@@ -255,6 +262,14 @@ def _load_foreign(encoder: Vit, path: Path, foreign: timm_layout.Foreign) -> Loa
         notes.append("no config.json says how its images were normalised: taken as (x - 0.5) / 0.5, as ours")
         if wanted.heads != source.heads:
             notes.append(f"vit.heads is {wanted.heads}; a ViT of width {wanted.width} has {source.heads}")
+    if foreign.norm_eps > EPSILON:  # a smaller one changes tokens by less than 1e-4
+        raise DataError(
+            f"the encoder of {path} has another epsilon in its LayerNorms",
+            f"found {foreign.norm_eps:g}, wanted at most ours, {EPSILON:g}",
+            "Give a ViT with that epsilon, as those of the public ViT, MAE, DeiT and DINOv2.",
+        )
+    if foreign.norm_eps != EPSILON:
+        notes.append(f"config.json names the LayerNorm epsilon {foreign.norm_eps:g}; it is {EPSILON:g} here")
     tensors, lines, ignored = timm_layout.renamed(_foreign_tensors(path), foreign.prefix)
     tensors["positions"] = timm_layout.with_class_slot(tensors["positions"], source.grid)
     if {*foreign.mean, *foreign.std} != {0.5}:

@@ -225,14 +225,14 @@ def draw_partners(texts: list[str], present: Tensor, chance: Chance) -> Tensor:
             on how a batch is cut.
 
     Returns:
-        (B,) int64. Another image is one whose report reads differently, since most normal
+        (B,) int64. Another image is one with a report that reads differently, since most normal
         reports of a hospital are the same; where there is none, a report keeps its own.
     """
     rng, partner = chance.generator(), torch.arange(len(texts))
     there = present.nonzero()[:, 0]
     chosen = there[torch.randperm(len(there), generator=rng)][: len(there) // 2]
     for row in chosen.tolist():
-        others = [i for i, text in enumerate(texts) if text != texts[row]]
+        others = [i for i in there.tolist() if texts[i] != texts[row]]
         if others:
             partner[row] = others[int(torch.randint(len(others), (), generator=rng))]
     return partner
