@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,12 +45,15 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def forks() -> None:
     """The fork server behind `launch` imports the verbs once, not in both processes of every launch."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     from preloaded import HEAVY
 
     forkserver.set_forkserver_preload(list(HEAVY))
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # as `launch` does
     forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 LONG = (
