@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import Cache, DynamicCache, EncoderDecoderCache, GPT2Config, GPT2LMHeadModel
 
 from xraytk.errors import UsageError
 from xraytk.models.choosing import generation_config, processors
 from xraytk.models.layers import xavier
-from xraytk.models.r2gen import MemoryConfig, MemoryWriter, WriterCache
+from xraytk.models.r2gen import MemoryConfig, MemoryWriter
 from xraytk.models.search import SearchConfig
 from xraytk.models.vocabularies import DecoderVocabulary
 
@@ -142,13 +142,13 @@ class ReportDecoder(nn.Module):
         Returns:
             B texts.
         """
+        image = self.look(memory, seen)
         start = torch.full((len(memory), 1), self.vocabulary.start(lang), device=memory.device)
         writer: Any = self.writer  # its type hints do not admit their own model
-        kept = isinstance(writer, MemoryWriter) and search.cached
         numbers = writer.generate(
             input_ids=start,
             attention_mask=torch.ones_like(start),
-            encoder_hidden_states=self.look(memory, seen),
+            encoder_hidden_states=image,
             encoder_attention_mask=seen.long(),
             logits_processor=processors(search, keys or [str(row) for row in range(len(memory))]),
             generation_config=generation_config(
@@ -157,9 +157,31 @@ class ReportDecoder(nn.Module):
                 eos=self.vocabulary.eos,
                 pad=self.vocabulary.pad,
             ),
-            **({"past_key_values": WriterCache()} if kept else {}),
+            **({"past_key_values": _cache(self.writer, image, search.beam)} if search.cached else {}),
         )
         return [self.vocabulary.decode(row, lang) for row in numbers[:, 1:].tolist()]
+
+
+class _Still(DynamicCache):
+    """Keys and values of the image. Beams change places only within their image: these stay."""
+
+    def reorder_cache(self, beam_idx: Any) -> None:
+        """Stay."""
+
+
+def _cache(writer: GPT2LMHeadModel | MemoryWriter, image: Tensor, beams: int) -> Cache:
+    """What `generate` starts with: keys and values of each image, computed once for all its beams."""
+    if isinstance(writer, MemoryWriter):
+        return writer.cache(image, beams)
+    known = _Still()
+    for number, block in enumerate(writer.transformer.h):
+        attend: Any = block.crossattention
+        pair = (
+            part.unflatten(-1, (attend.num_heads, -1)).transpose(1, 2).repeat_interleave(beams, 0)
+            for part in attend.c_attn(image).chunk(2, -1)
+        )
+        known.update(*pair, number)
+    return EncoderDecoderCache(DynamicCache(), known)
 
 
 def _gpt2(config: DecoderConfig, vocabulary: DecoderVocabulary) -> GPT2LMHeadModel:
