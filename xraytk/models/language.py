@@ -30,10 +30,13 @@ class DecoderConfig:
             and "cmn", which have as many blocks again over the image tokens).
         heads: Attention heads; they divide the width.
         vocabulary: "words" (English words and Chinese characters of the training reports),
-            "r2gen" or "r2gen-mimic" (R2Gen's tokenizer for IU X-ray or MIMIC-CXR, with its quirks,
-            English only), or the folder of a transformers tokenizer.
+            "wordpiece" (pieces of them, learned from these reports), "r2gen" or "r2gen-mimic"
+            (R2Gen's tokenizer for IU X-ray or MIMIC-CXR, with its quirks, English only), or the
+            folder of a transformers tokenizer.
         max_tokens: Longest report in words, characters or pieces; longer ones are cut for training.
-        min_count: Words seen less often in the training reports become unknown.
+        min_count: Words seen less often in the training reports become unknown; pairs of pieces
+            seen less often are not joined.
+        pieces: Size of the vocabulary "wordpiece".
         dropout: On embeddings, attention and residuals, while training.
         memory: Sizes of the memories of "r2gen" and "cmn".
     """
@@ -45,12 +48,13 @@ class DecoderConfig:
     vocabulary: str = "words"
     max_tokens: int = 100
     min_count: int = 3
+    pieces: int = 4000
     dropout: float = 0.1
     memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
         """Check each value."""
-        for name in ("width", "depth", "heads", "max_tokens", "min_count"):
+        for name in ("width", "depth", "heads", "max_tokens", "min_count", "pieces"):
             if getattr(self, name) < 1:
                 raise UsageError(f"decoder.{name} is {getattr(self, name)}", "wanted: 1 or more")
         if self.width % self.heads:
