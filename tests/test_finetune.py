@@ -181,6 +181,16 @@ def test_a_language_without_reports_is_left_out(shapes: SimpleNamespace, tmp_pat
     assert result.best_step == 2
 
 
+def test_word_pieces_are_learned_kept_and_asked(work: Path, shapes: SimpleNamespace, tmp_path: Path) -> None:
+    decoder = {"vocabulary": "wordpiece", "pieces": 150, "width": 32, "depth": 1, "heads": 4, "min_count": 1}
+    run = finetune.run(shapes.config(work, "report", out=str(tmp_path / "run"), steps=2, decoder=decoder)).run
+    assert read_json(run / "best" / "tokenizer.json", "")["kind"] == "wordpiece"
+    image = next((work / "ingest" / "images").rglob("*.png"))
+    for lang in ("en", "zh"):
+        config = report.ReportConfig(image=image, work=tmp_path, checkpoint=run, lang=lang)
+        assert "##" not in report.run(config).text
+
+
 @pytest.mark.parametrize("kind", ["r2gen", "cmn"])
 def test_r2gen_and_cmn_are_trained_kept_and_asked(
     work: Path, shapes: SimpleNamespace, tmp_path: Path, kind: str

@@ -564,7 +564,8 @@ def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) 
         progress.note(f"{len(found):,} of {stream.count:,} training images have a report in {lang}")
     langs = [lang for lang in config.langs if texts[lang]]
     decoder = config.decoder
-    vocabulary = vocabularies.build(decoder.vocabulary, texts, langs, decoder.min_count)
+    wanted = (decoder.vocabulary, texts, langs, decoder.min_count, decoder.pieces)
+    vocabulary = vocabularies.build(*wanted)
     return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")
 
 

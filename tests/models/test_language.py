@@ -140,6 +140,18 @@ def test_cached_decoding_equals_uncached_and_a_batch_its_images_alone(decoder: R
     assert len(set(found)) == len(SEARCHES)
 
 
+def test_what_is_kept_changes_no_score(decoder: ReportDecoder) -> None:
+    memory, seen = seen_tokens()
+    logits: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    for cached, steps in logits.items():
+        hook = decoder.writer.register_forward_hook(lambda _, __, out, to=steps: to.append(out.logits[:, -1]))
+        decoder.write(memory, seen, "en", SearchConfig(cached=cached))
+        hook.remove()
+    kept, anew = torch.stack(logits[True]), torch.stack(logits[False])
+    assert kept.shape == (13, 9, len(decoder.vocabulary))
+    torch.testing.assert_close(kept, anew, atol=1e-4, rtol=1e-4)
+
+
 def test_draws_depend_on_the_seed_and_follow_the_probabilities() -> None:
     scores = torch.log(torch.tensor([[0.6, 0.3, 0.1]])).expand(1000, -1)
     keys = [str(i) for i in range(1000)]

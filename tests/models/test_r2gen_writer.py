@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xraytk.models.crossmodal import CrossModalMemory
 from xraytk.models.layers import Attention, UnbiasedNorm, sinusoids
-from xraytk.models.r2gen import MemoryConfig, MemoryWriter, WriterCache
+from xraytk.models.r2gen import MemoryConfig, MemoryWriter
 from xraytk.models.relational import BIAS, ConditionalNorm, RelationalMemory
 
 
@@ -109,13 +109,13 @@ def test_word_after_word_with_a_cache_is_all_words_at_once(kind: str) -> None:
     image = made.look(torch.randn(3, 9, 32), seen)
     given = {"encoder_hidden_states": image, "encoder_attention_mask": seen}
     whole = made(input_ids=words, **given).logits
-    cache = WriterCache()
+    cache = made.cache(image)
     parts = [
         made(input_ids=words[:, i:j], past_key_values=cache, **given).logits for i, j in ((0, 3), (3, 4))
     ]
     order = torch.tensor([2, 0, 1])  # as beams change places; here whole images do
     cache.reorder_cache(order)
-    cache.image = {n: (k[order], v[order]) for n, (k, v) in cache.image.items()}
+    cache.image = [(k[order], v[order]) for k, v in cache.image]
     given = {"encoder_hidden_states": image[order], "encoder_attention_mask": seen[order]}
     rest = made(input_ids=words[order, 4:], past_key_values=cache, **given).logits
     torch.testing.assert_close(torch.cat(parts, 1), whole[:, :4], atol=1e-5, rtol=1e-5)
@@ -151,11 +151,11 @@ def test_half_precision_trains_and_decodes(kind: str) -> None:
     made, words = writer(kind), torch.randint(30, (2, 5))
     seen = torch.ones(2, 4, dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):
-        given = {"encoder_hidden_states": made.look(torch.randn(2, 4, 32), seen)}
-        given["encoder_attention_mask"] = seen
+        image = made.look(torch.randn(2, 4, 32), seen)
+        given = {"encoder_hidden_states": image, "encoder_attention_mask": seen}
         whole = made(input_ids=words, **given).logits
         whole.float().square().mean().backward()
-        cache = WriterCache()
+        cache = made.cache(image)
         parts = [made(input_ids=words[:, [t]], past_key_values=cache, **given).logits for t in range(5)]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=0.1, rtol=0.1)

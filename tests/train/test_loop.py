@@ -121,17 +121,23 @@ def test_the_optimizer_holds_the_rate_of_the_formula_at_every_step(tmp_path: Pat
     assert [line["lr"] for line in read(tmp_path / "log.jsonl")] == pytest.approx(wanted)
 
 
-def test_ten_steps_a_kill_and_ten_steps_equal_twenty_bit_for_bit(tmp_path: Path) -> None:
-    train(tmp_path / "whole")
+ADAM = OptimConfig(kind="adam", amsgrad=True, lr=1e-2, clip_value=0.1, schedule="step")
+
+
+@pytest.mark.parametrize("changes", [{}, {"optim": ADAM}], ids=["adamw", "adam"])
+def test_ten_steps_a_kill_and_ten_steps_equal_twenty_bit_for_bit(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    train(tmp_path / "whole", plan=plan(**changes))
     with pytest.raises(Killed):
-        train(tmp_path / "cut", batches=dying_at(14))
+        train(tmp_path / "cut", plan=plan(**changes), batches=dying_at(14))
     assert losses(tmp_path / "cut")[-1][0] == 14  # four steps that the checkpoint does not know
     torch.manual_seed(99)  # what the resuming process drew before must not matter
     torch.rand(7)
     newest = checkpoint.latest(tmp_path / "cut")
     assert newest is not None
     assert newest.name == "step-00000010"
-    train(tmp_path / "cut", resume_from=newest)
+    train(tmp_path / "cut", plan=plan(**changes), resume_from=newest)
     assert_same(tmp_path / "whole", tmp_path / "cut")
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
 

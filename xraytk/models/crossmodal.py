@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from xraytk.models.layers import xavier
+from xraytk.models.layers import KeysValues, xavier
 
 
 class CrossModalMemory(nn.Module):
@@ -36,14 +36,23 @@ class CrossModalMemory(nn.Module):
         xavier(self)
         nn.init.normal_(self.table, std=1 / self.table.shape[1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the table answers to (B, L, D), of the same shape; to be added."""
-        asked = self._split(self.query(x))  # (B, heads, L, D / heads)
-        keys, values = self._split(self.key(self.table)), self._split(self.value(self.table))
-        scores = asked @ keys.transpose(1, 2) / math.sqrt(asked.shape[-1])  # (B, heads, L, rows)
+    def keys_values(self) -> KeysValues:
+        """Keys and values of the table: each (heads, rows, D / heads)."""
+        return self._split(self.key(self.table)), self._split(self.value(self.table))
+
+    def forward(self, x: Tensor, known: KeysValues | None = None) -> Tensor:
+        """What the table answers to (B, L, D), of the same shape; to be added.
+
+        Args:
+            x: What asks.
+            known: From `keys_values`, where they are kept between words.
+        """
+        asked = self._split(self.query(x).flatten(0, 1))  # (heads, B * L, D / heads): no copies of the table
+        keys, values = known or self.keys_values()
+        scores = asked @ keys.transpose(1, 2) / math.sqrt(asked.shape[-1])  # (heads, B * L, rows)
         best, which = scores.topk(self.top_k, dim=-1)
         shares = torch.zeros_like(scores).scatter(-1, which, best.softmax(-1).to(scores))
-        out: Tensor = self.out((shares @ values).transpose(1, 2).flatten(2))
+        out: Tensor = self.out((shares @ values).transpose(0, 1).flatten(1)).view_as(x)
         return out
 
     def _split(self, x: Tensor) -> Tensor:

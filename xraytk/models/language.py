@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import Cache, DynamicCache, EncoderDecoderCache, GPT2Config, GPT2LMHeadModel
 
 from xraytk.errors import UsageError
 from xraytk.models.choosing import generation_config, processors
 from xraytk.models.layers import xavier
-from xraytk.models.r2gen import MemoryConfig, MemoryWriter, WriterCache
+from xraytk.models.r2gen import MemoryConfig, MemoryWriter
 from xraytk.models.search import SearchConfig
 from xraytk.models.vocabularies import DecoderVocabulary
 
@@ -30,10 +30,13 @@ class DecoderConfig:
             and "cmn", which have as many blocks again over the image tokens).
         heads: Attention heads; they divide the width.
         vocabulary: "words" (English words and Chinese characters of the training reports),
-            "r2gen" or "r2gen-mimic" (R2Gen's tokenizer for IU X-ray or MIMIC-CXR, with its quirks,
-            English only), or the folder of a transformers tokenizer.
+            "wordpiece" (pieces of them, learned from these reports), "r2gen" or "r2gen-mimic"
+            (R2Gen's tokenizer for IU X-ray or MIMIC-CXR, with its quirks, English only), or the
+            folder of a transformers tokenizer.
         max_tokens: Longest report in words, characters or pieces; longer ones are cut for training.
-        min_count: Words seen less often in the training reports become unknown.
+        min_count: Words seen less often in the training reports become unknown; pairs of pieces
+            seen less often are not joined.
+        pieces: Size of the vocabulary "wordpiece".
         dropout: On embeddings, attention and residuals, while training.
         memory: Sizes of the memories of "r2gen" and "cmn".
     """
@@ -45,12 +48,13 @@ class DecoderConfig:
     vocabulary: str = "words"
     max_tokens: int = 100
     min_count: int = 3
+    pieces: int = 4000
     dropout: float = 0.1
     memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
         """Check each value."""
-        for name in ("width", "depth", "heads", "max_tokens", "min_count"):
+        for name in ("width", "depth", "heads", "max_tokens", "min_count", "pieces"):
             if getattr(self, name) < 1:
                 raise UsageError(f"decoder.{name} is {getattr(self, name)}", "wanted: 1 or more")
         if self.width % self.heads:
@@ -142,13 +146,13 @@ class ReportDecoder(nn.Module):
         Returns:
             B texts.
         """
+        image = self.look(memory, seen)
         start = torch.full((len(memory), 1), self.vocabulary.start(lang), device=memory.device)
         writer: Any = self.writer  # its type hints do not admit their own model
-        kept = isinstance(writer, MemoryWriter) and search.cached
         numbers = writer.generate(
             input_ids=start,
             attention_mask=torch.ones_like(start),
-            encoder_hidden_states=self.look(memory, seen),
+            encoder_hidden_states=image,
             encoder_attention_mask=seen.long(),
             logits_processor=processors(search, keys or [str(row) for row in range(len(memory))]),
             generation_config=generation_config(
@@ -157,9 +161,31 @@ class ReportDecoder(nn.Module):
                 eos=self.vocabulary.eos,
                 pad=self.vocabulary.pad,
             ),
-            **({"past_key_values": WriterCache()} if kept else {}),
+            **({"past_key_values": _cache(self.writer, image, search.beam)} if search.cached else {}),
         )
         return [self.vocabulary.decode(row, lang) for row in numbers[:, 1:].tolist()]
+
+
+class _Still(DynamicCache):
+    """Keys and values of the image. Beams change places only within their image: these stay."""
+
+    def reorder_cache(self, beam_idx: Any) -> None:
+        """Stay."""
+
+
+def _cache(writer: GPT2LMHeadModel | MemoryWriter, image: Tensor, beams: int) -> Cache:
+    """What `generate` starts with: keys and values of each image, computed once for all its beams."""
+    if isinstance(writer, MemoryWriter):
+        return writer.cache(image, beams)
+    known = _Still()
+    for number, block in enumerate(writer.transformer.h):
+        attend: Any = block.crossattention
+        pair = (
+            part.unflatten(-1, (attend.num_heads, -1)).transpose(1, 2).repeat_interleave(beams, 0)
+            for part in attend.c_attn(image).chunk(2, -1)
+        )
+        known.update(*pair, number)
+    return EncoderDecoderCache(DynamicCache(), known)
 
 
 def _gpt2(config: DecoderConfig, vocabulary: DecoderVocabulary) -> GPT2LMHeadModel:

@@ -52,7 +52,7 @@ class PieceVocabulary:
             raise DataError(
                 f"there is no tokenizer {name}",
                 "wanted the folder of a transformers tokenizer, or one of our vocabularies",
-                "Set decoder.vocabulary to words, r2gen, r2gen-mimic or a folder.",
+                "Set decoder.vocabulary to words, wordpiece, r2gen, r2gen-mimic or a folder.",
             )
         try:
             found = AutoTokenizer.from_pretrained(name, local_files_only=True)

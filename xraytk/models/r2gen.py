@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +62,15 @@ class MemoryConfig:
 class WriterCache(DynamicCache):
     """What is known of the words so far: keys and values, and the relational memory.
 
-    Keys and values of the image are kept too. Beams change places only within their image,
-    so that these stay where they are.
+    Args:
+        image: Keys and values of the image, a block. Beams change places only within their
+            image, so that these stay where they are.
+        table: Those of the cross-modal memory, if there is one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, image: Sequence[KeysValues], table: KeysValues | None) -> None:
         super().__init__()
-        self.image: dict[int, KeysValues] = {}
+        self.image, self.table = image, table
         self.memory: Tensor | None = None
 
     def reorder_cache(self, beam_idx: Any) -> None:
@@ -122,17 +125,10 @@ class WriterBlock(nn.Module):
         new, all_ = x.shape[1], known[0].shape[2]
         mask = torch.ones(new, all_, dtype=torch.bool, device=x.device).tril(all_ - new) if new > 1 else None
         x = x + self.drop(self.words(y, known, mask))
-        known = self._image(image, cache, number)
+        known = self.image.keys_values(image) if cache is None else cache.image[number]
         x = x + self.drop(self.image(self.norms[1](x, told), known, seen))
         out: Tensor = x + self.drop(self.feed(self.norms[2](x, told)))
         return out
-
-    def _image(self, image: Tensor, cache: WriterCache | None, number: int) -> KeysValues:
-        if cache is None:
-            return self.image.keys_values(image)
-        if number not in cache.image:
-            cache.image[number] = self.image.keys_values(image)
-        return cache.image[number]
 
 
 class MemoryWriter(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
@@ -196,6 +192,20 @@ class MemoryWriter(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped
         out: Tensor = self.image_norm(image)
         return out
 
+    def cache(self, image: Tensor, beams: int = 1) -> WriterCache:
+        """What is known before the first word.
+
+        Args:
+            image: (B, S, D) from `look`.
+            beams: Texts that are written about each image, one after the other in the batch.
+        """
+        known = []
+        for block in self.blocks:
+            attend: Any = block.image
+            keys, values = attend.keys_values(image)  # once for all beams
+            known.append((keys.repeat_interleave(beams, 0), values.repeat_interleave(beams, 0)))
+        return WriterCache(known, self.crossmodal.keys_values() if self.crossmodal is not None else None)
+
     def forward(
         self,
         input_ids: Tensor,
@@ -211,7 +221,7 @@ class MemoryWriter(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped
             input_ids: (B, L) int64 words that are new.
             encoder_hidden_states: (B, S, D) from `look`.
             encoder_attention_mask: (B, S), 0 on padding.
-            past_key_values: Of earlier words; None keeps nothing.
+            past_key_values: Of earlier words, from `cache`; None keeps nothing.
             attention_mask: Not needed: padding stands on the right, where causality hides it.
             unused: What transformers gives besides.
         """
@@ -224,7 +234,7 @@ class MemoryWriter(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped
         if self.relational is not None:  # dropout drawn a second time, as in the released code
             told = self._remember(self.drop(words), cache)
         if self.crossmodal is not None:
-            x = x + self.crossmodal(x)
+            x = x + self.crossmodal(x, cache.table if cache is not None else None)
         seen = encoder_attention_mask.bool()[:, None, None]
         for number, block in enumerate(self.blocks):
             x = block(x, encoder_hidden_states, seen, told, cache, number)

@@ -13,6 +13,8 @@ from xraytk.models.pieces import PieceVocabulary
 from xraytk.models.r2gen_words import KIND as R2GEN
 from xraytk.models.r2gen_words import Cleaner, R2GenVocabulary
 from xraytk.models.tokens import Vocabulary
+from xraytk.models.word_pieces import KIND as WORDPIECE
+from xraytk.models.word_pieces import WordPieceVocabulary
 
 CLEANERS: dict[str, Cleaner] = {"r2gen": "iu", "r2gen-mimic": "mimic"}
 
@@ -48,16 +50,17 @@ class DecoderVocabulary(Protocol):
 
 
 def build(
-    name: str, reports: Mapping[str, Iterable[str]], langs: Sequence[str], min_count: int
+    name: str, reports: Mapping[str, Iterable[str]], langs: Sequence[str], min_count: int, size: int = 4000
 ) -> DecoderVocabulary:
     """Collect the vocabulary of training reports, or take a ready one.
 
     Args:
-        name: "words" (English words, Chinese characters), "r2gen", "r2gen-mimic", or the folder
-            of a transformers tokenizer.
+        name: "words" (English words, Chinese characters), "wordpiece" (learned pieces of them),
+            "r2gen", "r2gen-mimic", or the folder of a transformers tokenizer.
         reports: Texts by language.
         langs: Languages that will be learned.
-        min_count: Rarer words become unknown.
+        min_count: Rarer words become unknown; for "wordpiece", rarer pairs are not joined.
+        size: Pieces of "wordpiece".
 
     Raises:
         UsageError: If it does not know a language.
@@ -65,6 +68,8 @@ def build(
     """
     if name == "words":
         return Vocabulary.build(reports, min_count)
+    if name == WORDPIECE:
+        return WordPieceVocabulary.learn(reports, size, min_count)
     if name not in CLEANERS:
         return PieceVocabulary.of(name)
     if unknown := sorted(set(langs) - {"en"}):
@@ -84,4 +89,6 @@ def load(path: Path) -> DecoderVocabulary:
     kind = read_json(path, "xraytk finetune report").get("kind")
     if kind == R2GEN:
         return R2GenVocabulary.load(path)
+    if kind == WORDPIECE:
+        return WordPieceVocabulary.load(path)
     return PieceVocabulary.load(path) if kind == PIECES else Vocabulary.load(path)

@@ -289,9 +289,9 @@ class _Job:
         return batch.to(self.device)
 
     def gradient_norm(self) -> torch.Tensor:
-        """Global norm of the gradient, which is clipped to ``optim.clip``."""
-        limit = self.plan.optim.clip or math.inf
-        return parallel.clip_gradient(self.parameters, limit)
+        """Global norm of the gradient, which is then clipped as ``optim`` says."""
+        optim = self.plan.optim
+        return parallel.clip_gradient(self.parameters, optim.clip or math.inf, optim.clip_value or math.inf)
 
     def update(self) -> None:
         """Move the weights, and their average after them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
@@ -113,9 +114,20 @@ def accumulating(model: nn.Module, last: bool) -> Iterator[None]:
     yield
 
 
-def clip_gradient(parameters: list[nn.Parameter], limit: float) -> Tensor:
-    """Clip the global norm of the gradient over all parts; return what it was, a plain scalar."""
+def clip_gradient(parameters: list[nn.Parameter], limit: float, value: float) -> Tensor:
+    """Clip the gradient over all parts: the global norm, then each number.
+
+    Args:
+        parameters: That have a gradient, whole or in parts.
+        limit: Largest norm.
+        value: Largest absolute value of a number.
+
+    Returns:
+        The norm before any clipping, a plain scalar.
+    """
     norm = nn.utils.clip_grad_norm_(parameters, limit)
+    if value < math.inf:
+        nn.utils.clip_grad_value_(parameters, value, foreach=False)  # sharded ones too
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
