@@ -18,9 +18,9 @@ from xraytk.errors import UsageError
 from xraytk.tasks.findings import label
 
 MEANS = (
-    "Each map is the decoder's attention over the image as it wrote the words, from black (none) over "
-    "red to yellow (the map's own highest). The number is how many times an even share that highest one "
-    "is. Attention shows where the decoder looked, not why it wrote what it wrote."
+    "Each map is the decoder's attention over the image as it wrote the words: from the image's own greys "
+    "(none) over purple and red to yellow (the map's own highest). The number is how many times an even "
+    "share that highest one is. Attention shows where the decoder looked, not why it wrote what it wrote."
 )
 """What a reader has to know of the maps."""
 

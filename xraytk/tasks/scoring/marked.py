@@ -76,11 +76,11 @@ def legend() -> Html:
     """What the marks mean, in words, in the marks themselves."""
     kinds = [tag("mark", text, class_=f"{kind} present") for kind, text in _KINDS.items() if text]
     states = [
-        tag("mark", "filled", class_="said present"),
+        tag("mark", "finding", class_="said present"),
         " is there, ",
-        tag("mark", "with ?", class_="said uncertain"),
+        tag("mark", "finding", class_="said uncertain"),
         " may be there, ",
-        tag("mark", "with ¬, not filled", class_="said absent"),
+        tag("mark", "finding", class_="said absent"),
         " is denied or normal",
     ]
     told = " Read by rules from both texts; hold the pointer over a mark for the finding."
