@@ -61,6 +61,9 @@ def test_the_gallery_is_one_page_with_both_languages_and_images_inside(
     assert page.count("data:image/png;base64,") == 9
     assert "未见异常。" in page
     assert "No finding." in page
+    assert 'class="right present" title="Lung Lesion' in page
+    assert page.count("data:image/jpeg;base64,") == page.count("<figcaption>") >= 9  # maps of attention
+    assert '<b lang="zh">结节</b>' in page
 
 
 def test_curves_are_pictures(result: evaluate.EvaluateResult) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from xraytk import report
 from xraytk.data.dicom_write import write_dx
-from xraytk.errors import DataError
+from xraytk.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -39,6 +39,30 @@ def test_the_users_run_writes_the_report_in_the_language_asked_for(
     assert made.notice in text.read_text(encoding="utf-8")
     assert json.loads(tree.read_text(encoding="utf-8"))["text"] == wanted
     assert "Jane" not in text.read_text(encoding="utf-8") + tree.read_text(encoding="utf-8") + str(made)
+
+
+@pytest.mark.parametrize(("lang", "words"), [("en", "nodule"), ("zh", "结节")])
+def test_attention_is_a_picture_beside_the_text_and_the_terms_are_named(
+    finetuned: Path, picture: Path, tmp_path: Path, lang: str, words: str
+) -> None:
+    config = report.ReportConfig(image=picture, lang=lang, work=finetuned, out=tmp_path, attention=True)
+    made = report.run(config)
+    assert [(term.words, term.findings, term.state) for term in made.terms] == [
+        (words, ("Lung Lesion",), "present")
+    ]
+    drawn = cv2.imread(str(made.files[2]))
+    assert made.files[2].name == f"{made.image_id}.{lang}.attention.png"
+    assert drawn.shape == (378, 720, 3)  # the image and one map, with captions
+    left, right = drawn[100:260, 60:300].astype(int), drawn[100:260, 420:660].astype(int)
+    assert np.ptp(left, axis=2).max() == 0
+    assert np.ptp(right, axis=2).max() > 50
+    assert json.loads(made.files[1].read_text(encoding="utf-8"))["terms"][0]["words"] == words
+    assert any(words in line for line in made.lines())
+
+
+def test_attention_without_a_place_for_the_picture_is_refused(picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no place for the picture"):
+        report.run(report.ReportConfig(image=picture, work=tmp_path / "none", attention=True))
 
 
 def test_the_default_model_writes_both_languages_and_says_what_it_is(picture: Path, tmp_path: Path) -> None:

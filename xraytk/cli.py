@@ -701,6 +701,10 @@ def report(
     checkpoint: Annotated[
         Path | None, typer.Option(help="A finetuned report run; else the workspace's, else ours.")
     ] = None,
+    attention: Annotated[
+        bool | None,
+        typer.Option("--attention", help="Also draw where it looked as it named findings (PNG)."),
+    ] = None,
     device: Device = None,
     work: Work = None,
     out: Out = None,

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from xraytk.config import rows_cols
-from xraytk.data import augment, dicom
+from xraytk.data import augment, dicom, pictures
 from xraytk.data.pictures import to_8bit
-from xraytk.errors import DataError
+from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, atomic_write, default_work, write_json
 from xraytk.models.search import SearchConfig
 from xraytk.progress import Progress
 from xraytk.records import RESEARCH_NOTICE, Batch, Radiograph, as_plain
-from xraytk.tasks import saved
+from xraytk.tasks import attention, saved
+from xraytk.tasks.attention import AttentionConfig, Term, TermMap
 from xraytk.tasks.classification import ClassifyTask
+from xraytk.tasks.gallery import thumbnail
 from xraytk.tasks.reporting import ReportTask
 from xraytk.train.launch import MachineConfig, check_devices, device_of
 
@@ -36,6 +41,7 @@ PHANTOM_NOTICE = {
     "Finetune on your own data for anything else.",
     "zh": "默认模型仅用合成体模训练，其输出与任何真实患者无关。如需其他用途，请用自己的数据微调。",
 }
+_TILE_PX = 360
 PICTURES = ("png", "jpeg", "tiff")
 """Syntaxes without a header that would say what the image shows."""
 PICTURE_NOTICE = {
@@ -56,6 +62,8 @@ class ReportConfig:
         checkpoint: A finetuned report run; else the workspace's newest, else the default model.
         out: Folder for the files; ``reports`` of the workspace by default, when that exists.
         search: How the decoder chooses its words.
+        attention: Write a picture too: where the decoder looked as it wrote the words that name findings.
+        maps: Which attention, of how many terms.
         machine: Device.
     """
 
@@ -65,6 +73,8 @@ class ReportConfig:
     checkpoint: Path | None = None
     out: Path | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
+    attention: bool = False
+    maps: AttentionConfig = field(default_factory=AttentionConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
 
@@ -84,6 +94,7 @@ class ReportResult:
         view: "PA", "AP" or "UNKNOWN"; other views are refused.
         burned_in: Whether the header says that text is burned into the pixels; pictures have none.
         files: What was written.
+        terms: Words that name findings, in the order of the picture of attention; none unless asked for.
     """
 
     image_id: str
@@ -95,6 +106,7 @@ class ReportResult:
     view: str
     burned_in: bool
     files: tuple[Path, ...]
+    terms: tuple[Term, ...] = ()
 
     def lines(self) -> list[str]:
         """Return the report for a person to read."""
@@ -102,6 +114,8 @@ class ReportResult:
         if self.findings:
             ranked = sorted(self.findings.items(), key=lambda pair: -pair[1])
             out.append(", ".join(f"{label} {value:.2f}" for label, value in ranked))
+        for number, term in enumerate(self.terms, 1):
+            out.append(f"map {number}: {term.words} ({', '.join(term.findings)}, {term.state})")
         out += [f"[{self.model}]", self.notice]
         return out + [str(path) for path in self.files]
 
@@ -119,6 +133,7 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
     """
     del progress  # one image: nothing to count
     check_devices(config.machine)
+    out = _place(config)
     data = _read(config.image)
     radiograph = _frontal(data)
     image_id = hashlib.sha256(data).hexdigest()[:16]
@@ -133,6 +148,7 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
         )
     batch = _batch(image, image_id, radiograph.view, model)
     text = task.predict(batch, config.lang, config.search)[0].text
+    found = task.attend(batch, [text], config.lang, config.maps)[0] if config.attention else []
     limits = [RESEARCH_NOTICE]
     limits += [PICTURE_NOTICE] if radiograph.syntax in PICTURES else []
     limits += [PHANTOM_NOTICE] if is_default else []
@@ -147,8 +163,12 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
         view=radiograph.view,
         burned_in=radiograph.burned_in,
         files=(),
+        terms=tuple(one.term for one in found),
     )
-    return _write(config, made)
+    if out is None:
+        return made
+    sheet = _sheet(image, found, model) if config.attention else None
+    return _write(out, made, sheet)
 
 
 def default_model() -> Path:
@@ -236,14 +256,40 @@ def _batch(image: Any, image_id: str, view: str, model: saved.Saved) -> Batch:
     ).to(next(model.learner.parameters()).device)
 
 
-def _write(config: ReportConfig, result: ReportResult) -> ReportResult:
-    """Write text and JSON where there is a place for them."""
+def _sheet(image: NDArray[np.uint8], found: Sequence[TermMap], model: saved.Saved) -> NDArray[np.uint8]:
+    """The image, and on it the map of each term, with numbers and the findings' names."""
+    small = thumbnail(image, _TILE_PX)
+    tiles: list[NDArray[np.uint8]] = [small]
+    captions = ["the radiograph" if found else "the report names no finding"]
+    frame = model.facts["data"]
+    for number, one in enumerate(found, 1):
+        heat = attention.laid(one, frame["image_px"], frame["fit"], small.shape)
+        tiles.append(attention.drawn(small, heat))
+        said = "" if one.term.state == "present" else f", {one.term.state}"
+        captions.append(f"{number} {', '.join(one.term.findings)}{said}; {one.peak:.1f}x")
+    return pictures.montage(tiles, captions, columns=4, tile_px=_TILE_PX)
+
+
+def _place(config: ReportConfig) -> Path | None:
+    """Where the files go; None where there is no place for them."""
     out = config.out or (Workspace(config.work).reports if config.work.is_dir() else None)
-    if out is None:
-        return result
-    text, tree = (out / f"{result.image_id}.{result.lang}.{ending}" for ending in ("txt", "json"))
-    made = replace(result, files=(text, tree))
+    if out is None and config.attention:
+        raise UsageError(
+            "there is no place for the picture of attention",
+            "found no workspace",
+            "Name a folder with --out.",
+        )
+    return out
+
+
+def _write(out: Path, result: ReportResult, sheet: NDArray[np.uint8] | None) -> ReportResult:
+    """Write text, JSON and the picture of attention."""
+    stem = f"{result.image_id}.{result.lang}"
+    text, tree, picture = out / f"{stem}.txt", out / f"{stem}.json", out / f"{stem}.attention.png"
+    made = replace(result, files=(text, tree) if sheet is None else (text, tree, picture))
     with atomic_write(text, "w") as stream:
         stream.write(f"{made.text}\n\n[{made.model}]\n{made.notice}\n")
     write_json(tree, {"format": FORMAT, **as_plain(made)})
+    if sheet is not None:
+        pictures.write_png(picture, sheet)
     return made

@@ -11,6 +11,7 @@ from xraytk.errors import UsageError
 from xraytk.files import default_work
 from xraytk.models.search import SearchConfig
 from xraytk.records import LANGUAGES
+from xraytk.tasks.attention import AttentionConfig
 from xraytk.tasks.language import LANGUAGE_TASKS, LanguageConfig
 from xraytk.tasks.metrics.panel import OPERATING
 from xraytk.tasks.probe import PROBES, ProbeConfig
@@ -65,6 +66,9 @@ class EvaluateConfig:
         extra: More scores of reports: radgraph, chexbert, green, or "package.module:function".
         bootstrap: Resamples over patients for the intervals, and permutations; 0 for none.
         search: How the decoder chooses its words.
+        mapped: Worst and best cases, of each so many, with maps of attention in the gallery of
+            reports; 0 for none.
+        maps: Which attention, of how many terms.
         batch: Images of one forward pass.
         seed: Of the bootstrap.
         probe: How frozen features are probed.
@@ -113,6 +117,8 @@ class EvaluateConfig:
     extra: tuple[str, ...] = ()
     bootstrap: int = 1000
     search: SearchConfig = field(default_factory=SearchConfig)
+    mapped: int = 6
+    maps: AttentionConfig = field(default_factory=AttentionConfig)
     batch: int = 16
     seed: int = 0
     probe: ProbeConfig = field(default_factory=ProbeConfig)
@@ -126,7 +132,7 @@ class EvaluateConfig:
         Raises:
             UsageError: If a value is out of range, or something that belongs together is not given.
         """
-        for name, least in (("bootstrap", 0), ("batch", 1), ("seed", 0)):
+        for name, least in (("bootstrap", 0), ("batch", 1), ("seed", 0), ("mapped", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}", f"wanted at least {least}")
         if not 0 < self.operating < 1:

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from xraytk.config import build, to_dict
 from xraytk.data.columns import Columns
@@ -20,11 +17,11 @@ from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError
 from xraytk.evaluate import files, regions
+from xraytk.evaluate.cases import Cases
 from xraytk.evaluate.reads import reading
 from xraytk.evaluate.results import EvaluateResult, RunScores
 from xraytk.evaluate.settings import EvaluateConfig
 from xraytk.files import Workspace
-from xraytk.models.tokens import units
 from xraytk.progress import Progress
 from xraytk.records import SPLITS, Batch, Prediction
 from xraytk.tasks import gallery, metrics, saved
@@ -38,13 +35,6 @@ from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, inte
 from xraytk.tasks.segmentation import SegmentTask
 from xraytk.train.launch import check_devices, device_of
 from xraytk.train.run import INPUTS
-
-SHOWN = 24
-"""Cases in the gallery."""
-MOST_KEPT = 1000
-"""Images among which they are chosen."""
-
-Thumbs = dict[str, NDArray[np.uint8]]
 
 
 def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
@@ -162,13 +152,13 @@ def _reports(
             f"asked for {', '.join(config.asked_langs)}; it learned {', '.join(task.langs)}",
         )
     written: dict[str, list[Prediction]] = {lang: [] for lang in langs}
-    thumbs: Thumbs = {}
-    for batch in batches(config, model, shards, progress, f"evaluate {folder.name}"):
-        if len(thumbs) < MOST_KEPT:
-            pixels = batch.image[:, 0].cpu().numpy()
-            thumbs |= {i: gallery.thumbnail(x) for i, x in zip(batch.image_id, pixels, strict=True)}
+    frame = build(StreamConfig, model.facts["data"], "data.")
+    kept = Cases(task, frame.image_px, frame.fit, config.mapped, config.maps)
+    for batch in batches(config, model, shards, progress, f"evaluate {folder.name}", {"shape"}):
+        new = {lang: task.predict(batch, lang, config.search) for lang in langs}
+        kept.add(batch, new)
         for lang in langs:
-            written[lang] += task.predict(batch, lang, config.search)
+            written[lang] += new[lang]
     ids = [p.image_id for p in written[langs[0]]]
     facts = facts_of(config.work, ids)
     scored: dict[str, Scored] = {}
@@ -183,7 +173,7 @@ def _reports(
             continue
         scored[lang] = found = reports.score(pairs, config.reports(lang))
         scores[lang] = next(iter(found.tables["words"].values()))
-        cases = pages.gallery({"generated": pairs}, lang, thumbs.get)
+        cases = pages.gallery({"generated": pairs}, lang, kept.thumbs.get)
         paths.append(out / f"page-{lang}{suffix_of(config)}.html")
         title = f"{folder.name}, {config.split} split, {lang}"
         files.write_text(paths[-1], pages.of_scores(title, found, plots.of_reports(found.tables), cases))
@@ -206,10 +196,8 @@ def _reports(
     ]
     paths = [*files.write_run(out, folder.name, tree, rows, grids, suffix_of(config)), *paths]
     paths.append(out / f"gallery{suffix_of(config)}.html")
-    cases_of_all = _worst_first(written, thumbs)
-    shown = f"{len(cases_of_all)} of {len(thumbs)} images, worst ROUGE-L first"
-    subtitle = f"{folder.name}, {config.split} split, {shown}"
-    gallery.write_page(paths[-1], "Reports: reference and generated", subtitle, cases_of_all)
+    subtitle = f"{folder.name}, {config.split} split, by the mean of ROUGE-L and of agreeing findings"
+    gallery.write_page(paths[-1], "Reports: reference and generated", subtitle, kept.parts())
     findings = {
         f"{lang} {row}": values
         for lang, s in scored.items()
@@ -245,29 +233,6 @@ def facts_of(work: Path, ids: list[str]) -> dict[str, dict[str, str]]:
             pairs = zip(names, values.to_pylist(), strict=True)
             out[fact] = {i: given.group(fact, "" if v is None else str(v)) for i, v in pairs if i in wanted}
     return out
-
-
-def _worst_first(written: dict[str, list[Prediction]], thumbs: Thumbs) -> list[gallery.Case]:
-    """Cases for the gallery, those with the lowest mean ROUGE-L first."""
-    ranked = []
-    for i, first in enumerate(next(iter(written.values()))):
-        if first.image_id not in thumbs:
-            break
-        lines: dict[str, str] = {}
-        values = []
-        for lang, predictions in written.items():
-            reference, text = str(predictions[i].reference), predictions[i].text
-            lines[f"reference {lang}"] = reference or "(none)"
-            if reference.strip():
-                value = metrics.rouge_l(units(text, lang), units(reference, lang))
-                values.append(value)
-                lines[f"generated {lang}"] = f"{text}  (ROUGE-L {value:.2f})"
-            else:
-                lines[f"generated {lang}"] = text
-        mean = float(np.mean(values)) if values else 2.0  # nothing to compare with: last
-        ranked.append((mean, gallery.Case(first.image_id, thumbs[first.image_id], lines)))
-    ranked.sort(key=lambda pair: (pair[0], pair[1].name))
-    return [case for _, case in ranked[:SHOWN]]
 
 
 def _labels(
@@ -366,15 +331,20 @@ def _notes(scored: Mapping[str, Scored], note: str) -> tuple[str, ...]:
 
 
 def batches(
-    config: EvaluateConfig, model: saved.Saved, shards: str | Path, progress: Progress, name: str
+    config: EvaluateConfig,
+    model: saved.Saved,
+    shards: str | Path,
+    progress: Progress,
+    name: str,
+    more: Set[str] = frozenset(),
 ) -> Iterator[Batch]:
-    """Yield the split that is scored, as the task wants it, with progress."""
+    """Yield the split that is scored, as the task wants it and ``more`` fields, with progress."""
     task = model.learner
     stream = Stream(
         shards,
         config.split,
         build(StreamConfig, model.facts["data"], "data."),
-        needs=task.needs | {"patient_hash"},
+        needs=task.needs | {"patient_hash"} | more,
         labels=getattr(task, "labels", None),
         device=device_of(config.machine),
         cache=config.cache,

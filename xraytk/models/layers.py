@@ -67,6 +67,12 @@ class Attention(nn.Module):
         out: Tensor = self.out(found.transpose(1, 2).flatten(2))
         return out
 
+    def weights(self, x: Tensor, known: KeysValues, mask: Tensor) -> Tensor:
+        """What `forward` of the same gives to each token: (B, heads, L, S), rows of sum one."""
+        asked = self._split(self.query(x))
+        scores = asked @ known[0].transpose(-1, -2) / math.sqrt(asked.shape[-1])
+        return scores.masked_fill(~mask, -math.inf).softmax(-1)
+
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:-1], self.heads, -1).transpose(1, 2)
 

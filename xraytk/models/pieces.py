@@ -76,6 +76,11 @@ class PieceVocabulary:
         end = [self.eos] if len(pieces) <= max_tokens else []
         return [self.start(lang), *pieces[:max_tokens], *end]
 
+    def places(self, text: str, lang: str, max_tokens: int) -> list[tuple[int, int]]:
+        """Where in a text the pieces of `encode` stand: first character, one past the last."""
+        offsets: list[tuple[int, int]] = self.tokenizer.encode(text, add_special_tokens=False).offsets
+        return offsets[:max_tokens]
+
     def decode(self, numbers: Iterable[int], lang: str) -> str:
         """Text up to the end token; without spaces beside Chinese, where WordPiece puts them."""
         pieces: list[int] = []

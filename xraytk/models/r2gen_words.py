@@ -98,6 +98,16 @@ class R2GenVocabulary:
         words = [self._number.get(word, self.unk) for word in clean(text, self.cleaner).split()]
         return [self.start(lang), *words, END][:max_tokens]
 
+    def places(self, text: str, lang: str, max_tokens: int) -> list[tuple[int, int]]:
+        """Where in a text the words of `encode` stand; empty where the cleaner changed a word."""
+        out, at, lower = [], 0, text.lower()
+        for word in clean(text, self.cleaner).split()[: max(0, max_tokens - 1)]:
+            start = lower.find(word, at)
+            found = (start, start + len(word)) if start >= 0 else (at, at)
+            out.append(found)
+            at = found[1]
+        return out
+
     def decode(self, numbers: Iterable[int], lang: str) -> str:
         """Words up to the first 0, with spaces between."""
         words = []

@@ -170,6 +170,10 @@ class Vocabulary:
         end = [self.eos] if len(words) <= max_tokens else []
         return [self.start(lang), *words[:max_tokens], *end]
 
+    def places(self, text: str, lang: str, max_tokens: int) -> list[tuple[int, int]]:
+        """Where in a text the words of `encode` stand: first character, one past the last."""
+        return [(start, end) for _, start, end in spans(text, lang)][:max_tokens]
+
     def decode(self, numbers: Iterable[int], lang: str) -> str:
         """Turn numbers into a text, up to the end token, leaving out special tokens."""
         tokens = []

@@ -42,6 +42,9 @@ class DecoderVocabulary(Protocol):
     def encode(self, text: str, lang: str, max_tokens: int) -> list[int]:
         """Turn a report into numbers."""
 
+    def places(self, text: str, lang: str, max_tokens: int) -> list[tuple[int, int]]:
+        """Where in a text the words of `encode` stand, without start and end: first, one past last."""
+
     def decode(self, numbers: Iterable[int], lang: str) -> str:
         """Turn numbers, without the start, into a text."""
 

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from xraytk.chance import Chance
 from xraytk.config import build
 from xraytk.models import vocabularies
+from xraytk.models.attending import cross_attention
 from xraytk.models.language import DecoderConfig, ReportDecoder
 from xraytk.models.search import GREEDY, SearchConfig
 from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
 from xraytk.records import Batch, Loss, Prediction
 from xraytk.tasks import metrics
+from xraytk.tasks.attention import AttentionConfig, TermMap, map_terms
 
 IGNORED = -100  # target of padding, as cross-entropy knows it
 
@@ -116,6 +118,50 @@ class ReportTask(nn.Module):
                 batch.image_id, batch.patient_hash, texts, batch.reports[lang], strict=True
             )
         ]
+
+    @torch.no_grad()
+    def attend(
+        self, batch: Batch, texts: Sequence[str], lang: str, config: AttentionConfig
+    ) -> list[list[TermMap]]:
+        """Where the decoder looks as it writes the words of texts that name findings.
+
+        Args:
+            batch: B images.
+            texts: Their finished texts in ``lang``, by any search.
+            lang: Of the texts.
+            config: Which layer, heads and how many terms.
+
+        Returns:
+            For each image a map a term. What the [CLS] token of the image gets is left out, and
+            the rest is of sum one over the patches that are not padding.
+        """
+        was_training = self.training
+        self.eval()
+        memory, seen = self.look(batch)
+        patch = self.encoder.config.patch_px
+        grid = batch.image.shape[-2] // patch, batch.image.shape[-1] // patch
+        longest = self.decoder.config.max_tokens
+        out: list[list[TermMap]] = []
+        for row, text in enumerate(texts):
+            places = self.vocabulary.places(text, lang, longest)
+            tokens = self.vocabulary.encode(text, lang, longest)[: len(places)]  # each chooses the next
+            if not tokens:
+                out.append([])
+                continue
+            found = cross_attention(
+                self.decoder,
+                torch.tensor([tokens], device=memory.device),
+                memory[row : row + 1],
+                seen[row : row + 1],
+                layer=config.layer,
+                heads=config.heads,
+            )
+            patches = found[0, :, 1:].clamp(min=torch.finfo(torch.float32).tiny) * seen[row, 1:]  # (L, N)
+            shares = (patches / patches.sum(-1, keepdim=True)).reshape(-1, *grid).cpu().numpy()
+            valid = seen[row, 1:].reshape(grid).cpu().numpy()
+            out.append(map_terms(text, lang, places, shares, valid, config.most))
+        self.train(was_training)
+        return out
 
     @staticmethod
     def score(

@@ -8,11 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
+from xraytk.tasks import findings
 from xraytk.tasks.scoring import labels, marked, pages, plots, reports
 
 
 def text_of(page: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", page))
+
+
+def both(reference: str, generated: str, lang: str) -> tuple[str, str]:
+    truth, said = findings.label(reference, lang), findings.label(generated, lang)
+    return marked.reference(reference, truth, said), marked.generated(generated, said, truth)
 
 
 @pytest.mark.parametrize(
@@ -25,16 +31,74 @@ def text_of(page: str) -> str:
     ],
 )
 def test_marking_keeps_every_character(reference: str, generated: str, lang: str) -> None:
-    for text, shown in zip((reference, generated), marked.words(reference, generated, lang), strict=True):
+    for text, shown in zip((reference, generated), both(reference, generated, lang), strict=True):
         assert text_of(shown) == text
         assert "<b>" not in shown
 
 
-def test_words_in_both_are_marked_as_the_same() -> None:
-    reference, generated = marked.words("The heart is normal.", "Heart normal now.", "en")
-    assert re.findall(r'class="same">([^<]*)<', generated) == ["Heart normal", "."]
-    assert re.findall(r'class="other">([^<]*)<', generated) == ["now"]
-    assert re.findall(r'class="other">([^<]*)<', reference) == ["The", "is"]
+def marks(shown: str) -> list[tuple[str, str]]:
+    return re.findall(r'<mark class="([^"]*)"[^>]*>([^<]*)</mark>', shown)
+
+
+@pytest.mark.parametrize(
+    ("lang", "reference", "generated", "wanted"),
+    [
+        (
+            "en",
+            "Cardiomegaly. Left effusion. No pneumothorax.",
+            "Possible cardiomegaly. Pneumothorax.",
+            [
+                [
+                    ("right present", "Cardiomegaly"),
+                    ("missed present", "effusion"),
+                    ("missed absent", "pneumothorax"),
+                ],
+                [("right uncertain", "cardiomegaly"), ("made present", "Pneumothorax")],
+            ],
+        ),
+        (
+            "zh",
+            "左侧胸腔积液。未见气胸。",
+            "右侧胸腔积液。未见气胸。考虑肺水肿。",
+            [
+                [("side present", "胸腔积液"), ("right absent", "气胸")],
+                [("side present", "胸腔积液"), ("right absent", "气胸"), ("made uncertain", "肺水肿")],
+            ],
+        ),
+    ],
+)
+def test_findings_are_coloured_in_both_texts_by_what_the_other_says(
+    lang: str, reference: str, generated: str, wanted: list[list[tuple[str, str]]]
+) -> None:
+    assert [marks(shown) for shown in both(reference, generated, lang)] == wanted
+
+
+def test_a_finding_on_both_sides_is_the_same_in_one_word_or_two() -> None:
+    apart, together = both("Left effusion. Right effusion.", "Bilateral effusions.", "en")
+    assert {kind for kind, _ in marks(apart) + marks(together)} == {"right present"}
+
+
+def test_marks_do_not_let_a_text_out_of_its_element() -> None:
+    text = 'Left effusion"><script>alert(1)</script> & <i>edema</i>.'
+    for shown in both(text, text, "en"):
+        assert "<script" not in shown
+        assert "<i>" not in shown
+        assert ("right present", "edema") in marks(shown)
+
+
+def test_the_legend_names_every_kind_and_each_kind_has_its_own_line() -> None:
+    shown = marked.legend()
+    for kind in ("right", "side", "missed", "made"):
+        assert f'class="{kind} present"' in shown
+    lines = re.findall(r"mark\.(?:right|side|missed|made) \{ text-decoration-style: (\w+)", marked.STYLE)
+    assert sorted(lines) == ["dotted", "double", "solid", "wavy"]
+
+
+def test_without_a_reference_nothing_is_called_made_up() -> None:
+    case = pages.cases_of({"generated": pairs(["Edema."], [""])}, "en")[0]
+    shown = pages.sides(case)
+    assert marks(shown) == [("said present", "Edema")]
+    assert "invented" not in shown
 
 
 def test_findings_are_right_missed_or_made() -> None:

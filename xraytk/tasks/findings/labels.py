@@ -92,14 +92,14 @@ def aggregate(mentions: Sequence[Mention], *, blank: bool = False) -> dict[str, 
     """
     out: dict[str, int | None] = dict.fromkeys(FINDINGS)
     for finding in FINDINGS[1:]:
-        states = {m.state for m in _that_count(mentions, finding)}
+        states = {m.state for m in that_count(mentions, finding)}
         out[finding] = next((state for state in (1, -1, 0) if state in states), None)
     seen = any(out[finding] in (1, -1) for finding in FINDINGS[1:-1])
     out["No Finding"] = None if seen or blank else 1
     return out
 
 
-def _that_count(mentions: Sequence[Mention], finding: str) -> list[Mention]:
+def that_count(mentions: Sequence[Mention], finding: str) -> list[Mention]:
     """Mentions of a finding without the signs that direct words on the same side overrule."""
     own = [m for m in mentions if m.finding == finding]
     direct = [m.side for m in own if not m.sign]

@@ -1,22 +1,44 @@
-"""Two reports side by side: words that both have in the same order, findings that agree or not."""
+"""Two reports side by side: what each says of findings, and whether the other says it too."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from xraytk.data.page import Html, joined, tag
-from xraytk.models.tokens import spans
+from xraytk.tasks.findings import FINDINGS, Labels, Mention
+from xraytk.tasks.findings.labels import joined as joined_sides
+from xraytk.tasks.findings.labels import that_count
 
 STYLE = """
-mark { background: none; color: inherit }
-mark.same { background: color-mix(in srgb, var(--fine) 22%, transparent) }
-mark.other { border-bottom: 2px solid color-mix(in srgb, var(--two) 70%, transparent) }
+mark { background: none; color: inherit; text-underline-offset: .2em; text-decoration-thickness: 2px;
+  text-decoration-line: underline; border-radius: 3px; padding: 0 .1em }
+mark.right { text-decoration-style: solid; text-decoration-color: var(--fine); --tint: var(--fine) }
+mark.side { text-decoration-style: dotted; text-decoration-color: var(--four); --tint: var(--four) }
+mark.missed { text-decoration-style: double; text-decoration-color: var(--alarm); --tint: var(--alarm) }
+mark.made { text-decoration-style: wavy; text-decoration-color: var(--two); --tint: var(--two) }
+mark.said { text-decoration-style: solid; text-decoration-color: var(--soft); --tint: var(--soft) }
+mark.present, mark.uncertain { background: color-mix(in srgb, var(--tint) 25%, transparent) }
+mark.absent::before { content: "¬"; color: var(--tint); font-weight: bold }
+mark.uncertain::after { content: "?"; color: var(--tint); font-weight: bold; font-size: .7em;
+  vertical-align: super }
+.legend { color: var(--soft); font-size: .9em; margin: .4em 0 } .legend mark { color: var(--ink) }
 .finding { display: inline-block; border: 1px solid currentColor; border-radius: 1em; padding: 0 .6em;
   margin: .15em .3em .15em 0; font-size: .85em }
-.right { color: var(--fine) } .missed { color: var(--alarm) } .made { color: var(--two) }
+.finding.right { color: var(--fine) } .finding.missed { color: var(--alarm) }
+.finding.made { color: var(--two) }
 """
+
+_KINDS = {
+    "right": "said in both",
+    "side": "said in both, of another side",
+    "missed": "in the reference alone: missed",
+    "made": "in the generated report alone: made up",
+    "said": "",
+}
+"""What a mark means, the gravest last but one; "said": there is nothing to compare with."""
+_STATES = {1: "present", 0: "absent", -1: "uncertain", None: "not mentioned"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +56,83 @@ class Finding:
     title: str
 
 
-def words(reference: str, generated: str, lang: str) -> tuple[Html, Html]:
-    """Mark the words of both texts that match in order; the others are underlined.
+def reference(text: str, labels: Labels, generated: Labels | None) -> Html:
+    """Mark what the reference says of findings by what the generated report says.
 
-    Returns:
-        Both texts; every character of them is kept.
+    Args:
+        text: The reference; every character of it is kept.
+        labels: What the labeller read in it.
+        generated: What it read in the generated report; None marks without comparing.
     """
-    places = [spans(text, lang) for text in (reference, generated)]
-    tokens = [[token for token, _, _ in found] for found in places]
-    matcher = SequenceMatcher(None, tokens[0], tokens[1], autojunk=False)
-    same: tuple[set[int], set[int]] = (set(), set())
-    for block in matcher.get_matching_blocks():
-        same[0].update(range(block.a, block.a + block.size))
-        same[1].update(range(block.b, block.b + block.size))
-    return _marked(reference, places[0], same[0]), _marked(generated, places[1], same[1])
+    return _marked(text, labels, generated, "missed")
 
 
-def _marked(text: str, places: Sequence[tuple[str, int, int]], same: set[int]) -> Html:
-    """Runs of tokens that are alike in one mark, with the blanks between them."""
+def generated(text: str, labels: Labels, reference: Labels | None) -> Html:
+    """Mark what the generated report says of findings by what the reference says; see `reference`."""
+    return _marked(text, labels, reference, "made")
+
+
+def legend() -> Html:
+    """What the marks mean, in words, in the marks themselves."""
+    kinds = [tag("mark", text, class_=f"{kind} present") for kind, text in _KINDS.items() if text]
+    states = [
+        tag("mark", "finding", class_="said present"),
+        " is there, ",
+        tag("mark", "finding", class_="said uncertain"),
+        " may be there, ",
+        tag("mark", "finding", class_="said absent"),
+        " is denied or normal",
+    ]
+    told = " Read by rules from both texts; hold the pointer over a mark for the finding."
+    return tag("p", "Findings: ", joined(kinds, "; "), ". ", *states, ".", told, class_="legend")
+
+
+def _marked(text: str, labels: Labels, other: Labels | None, alone: str) -> Html:
+    """Cut a text where mentions begin and end; each part shows the gravest of those over it."""
+    mentions = _counted(labels)
+    theirs = None if other is None else _counted(other)
+    kinds = ["said" if theirs is None else _kind(m, mentions, theirs, alone) for m in mentions]
+    cuts = sorted({0, len(text), *(m.start for m in mentions), *(m.end for m in mentions)})
     parts: list[object] = []
-    at, i = 0, 0
-    while i < len(places):
-        j = i
-        while j + 1 < len(places) and (j + 1 in same) == (i in same):
-            j += 1
-        start, end = places[i][1], places[j][2]
-        parts += [text[at:start], tag("mark", text[start:end], class_="same" if i in same else "other")]
-        at, i = end, j + 1
-    return joined([*parts, text[at:]])
+    for start, end in itertools.pairwise(cuts):
+        over = [i for i, m in enumerate(mentions) if m.start <= start and m.end >= end]
+        part = text[start:end]
+        if over:
+            worst = max(over, key=lambda i: (list(_KINDS).index(kinds[i]), mentions[i].state != 0))
+            title = "; ".join(_title(mentions[i], _KINDS[kinds[i]]) for i in over)
+            class_ = f"{kinds[worst]} {_STATES[mentions[worst].state]}"
+            parts.append(tag("mark", part, class_=class_, title=title))
+        else:
+            parts.append(part)
+    return joined(parts)
+
+
+def _counted(labels: Labels) -> list[Mention]:
+    """The mentions that make the labels, in the order of the text."""
+    return sorted(
+        (m for name in FINDINGS[1:] for m in that_count(labels.mentions, name)), key=lambda m: m[1:3]
+    )
+
+
+def _kind(mention: Mention, own: Sequence[Mention], theirs: Sequence[Mention], alone: str) -> str:
+    """Whether the other report says the same of a finding: that it is, or is not, and where."""
+
+    def alike(other: Mention) -> bool:
+        return other.finding == mention.finding and bool(other.state) == bool(mention.state)
+
+    said = [m for m in theirs if alike(m)]
+    if not said:
+        return alone
+    there = {m.side for m in said}
+    here = {m.side for m in own if alike(m)}
+    if not mention.state or None in there | here or mention.side in there:
+        return "right"
+    return "right" if joined_sides(filter(None, here)) == joined_sides(filter(None, there)) else "side"
+
+
+def _title(mention: Mention, kind: str) -> str:
+    where = f", {mention.side}" if mention.side else ""
+    return f"{mention.finding}, {_STATES[mention.state]}{where}{': ' if kind else ''}{kind}"
 
 
 def findings(reference: Mapping[str, int | None], generated: Mapping[str, int | None]) -> list[Finding]:
@@ -72,7 +143,7 @@ def findings(reference: Mapping[str, int | None], generated: Mapping[str, int | 
         said, wanted = ours in (1, -1), truth in (1, -1)
         if said or wanted:
             kind = "right" if said and wanted else "missed" if wanted else "made"
-            out.append(Finding(name, kind, f"reference: {_state(truth)}; generated: {_state(ours)}"))
+            out.append(Finding(name, kind, f"reference: {_STATES[truth]}; generated: {_STATES[ours]}"))
     return out
 
 
@@ -82,7 +153,3 @@ def chips(found: Iterable[Finding]) -> Html:
     return joined(
         tag("span", f"{signs[f.kind]} {f.name}", class_=f"finding {f.kind}", title=f.title) for f in found
     )
-
-
-def _state(value: int | None) -> str:
-    return {1: "present", 0: "absent", -1: "uncertain", None: "not mentioned"}[value]

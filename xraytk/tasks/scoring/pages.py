@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xraytk.data.page import Html, document, joined, picture, table, tag
 from xraytk.models.tokens import units
 from xraytk.records import RESEARCH_NOTICE
-from xraytk.tasks.findings import label_many
+from xraytk.tasks.findings import Labels, label_many
 from xraytk.tasks.metrics.text import rouge_l
 from xraytk.tasks.scoring import grid, marked
 from xraytk.tasks.scoring.reports import Pairs
@@ -25,18 +25,24 @@ from xraytk.tasks.scoring.versus import Versus
 Pictures = Callable[[str], NDArray[np.uint8] | None]
 SHOWN = 40
 """Cases on a page."""
-STYLE = (
+SIDES = (
     marked.STYLE
     + """
-table { font-size: .9em; margin: .3em 0 1em } td { white-space: nowrap }
-.wide { overflow-x: auto } section { margin: 2em 0 } h2 { font-size: 1.15em } h3 { font-size: 1em; margin: 0 }
-.note { color: var(--soft); font-size: .9em; margin: .2em 0 }
-img { max-width: 100%; height: auto; background: #fff }
-article { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 1em;
-  margin: 1em 0; break-inside: avoid }
+h3 { font-size: 1em; margin: 0 } .note { color: var(--soft); font-size: .9em; margin: .2em 0 }
 .sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(18em, 1fr)); gap: 1.2em }
 .sides p { margin: .2em 0; white-space: pre-wrap } .name { color: var(--soft); font-size: .85em }
 .worse { color: var(--alarm) } .better { color: var(--fine) }
+"""
+)
+"""Look of `sides`."""
+STYLE = (
+    SIDES
+    + """
+table { font-size: .9em; margin: .3em 0 1em } td { white-space: nowrap }
+.wide { overflow-x: auto } section { margin: 2em 0 } h2 { font-size: 1.15em }
+img { max-width: 100%; height: auto; background: #fff }
+article { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 1em;
+  margin: 1em 0; break-inside: avoid }
 """
 )
 
@@ -50,14 +56,14 @@ class Case:
         reference: The report.
         generated: By system.
         rouge: ROUGE-L by system.
-        findings: That rules read in the reference ("") and in the text of each system.
+        labels: What rules read in the reference ("") and in the text of each system.
     """
 
     name: str
     reference: str
     generated: Mapping[str, str]
     rouge: Mapping[str, float]
-    findings: Mapping[str, Mapping[str, int | None]]
+    labels: Mapping[str, Labels]
 
 
 def cases_of(systems: Mapping[str, Pairs], lang: str) -> list[Case]:
@@ -75,38 +81,48 @@ def cases_of(systems: Mapping[str, Pairs], lang: str) -> list[Case]:
         reference = first.references[i]
         generated = {name: pairs.hypotheses[i] for name, pairs in systems.items()}
         rouge = {name: rouge_l(units(text, lang), units(reference, lang)) for name, text in generated.items()}
-        said = {name: found[i].findings for name, found in labels.items()}
-        case = Case(image, reference, generated, rouge, {"": truth[i].findings, **said})
-        ranked.append((sum(_worth(case, name) for name in systems), image, case))
+        said = {"": truth[i], **{name: found[i] for name, found in labels.items()}}
+        total = sum(worth(rouge[name], truth[i], said[name]) for name in systems)
+        ranked.append((total, image, Case(image, reference, generated, rouge, said)))
     ranked.sort(key=lambda entry: entry[:2])
     return [case for _, _, case in ranked]
 
 
-def _worth(case: Case, name: str) -> float:
-    """How good one report is, for the order of the page."""
-    found = marked.findings(case.findings[""], case.findings[name])
+def worth(rouge: float, truth: Labels, said: Labels) -> float:
+    """How good a report is, for the order of cases: the mean of ROUGE-L and of agreeing findings."""
+    found = marked.findings(truth.findings, said.findings)
     agree = sum(f.kind == "right" for f in found) / len(found) if found else 1.0
-    return (case.rouge[name] + agree) / 2
+    return (rouge + agree) / 2
 
 
-def _article(case: Case, lang: str, image: NDArray[np.uint8] | None) -> Html:
-    reference: Html = Html("")
-    sides = []
+def sides(case: Case) -> Html:
+    """The reference and what was generated, side by side, with the findings marked."""
+    truth, known = case.labels[""], bool(case.reference.strip())
+    several = len(case.generated) > 1  # the marks of the reference fit one system only
+    first = case.labels[next(iter(case.generated))]
+    shown = marked.reference(case.reference, truth, None if several else first)
+    parts = [_side("reference", shown if known else _empty("(none)"))]
     for name, text in case.generated.items():
-        reference, shown = marked.words(case.reference, text, lang)
-        label = f"generated{f' by {name}' if len(case.generated) > 1 else ''}, ROUGE-L {case.rouge[name]:.2f}"
-        chips = marked.chips(marked.findings(case.findings[""], case.findings[name]))
-        body = shown if text.strip() else tag("span", "(empty)", class_="worse")
-        sides.append(tag("div", tag("div", label, class_="name"), tag("p", body), chips))
-    if len(case.generated) > 1:  # marks fit one system only
-        reference = joined([case.reference])
-    left = tag("div", tag("div", "reference", class_="name"), tag("p", reference))
-    return tag(
-        "article",
-        tag("h3", case.name),
-        Html("") if image is None else picture(image, "the radiograph"),
-        tag("div", left, *sides, class_="sides"),
-    )
+        said = case.labels[name]
+        label = f"generated by {name}" if several else "generated"
+        label += f", ROUGE-L {case.rouge[name]:.2f}" if known else ", nothing to compare with"
+        body = marked.generated(text, said, truth if known else None) if text.strip() else _empty("(empty)")
+        chips = marked.chips(marked.findings(truth.findings, said.findings)) if known else Html("")
+        parts.append(_side(label, body, chips))
+    return tag("div", *parts, class_="sides")
+
+
+def _empty(words: str) -> Html:
+    return tag("span", words, class_="worse")
+
+
+def _side(label: str, body: Html, *more: Html) -> Html:
+    return tag("div", tag("div", label, class_="name"), tag("p", body), *more)
+
+
+def _article(case: Case, image: NDArray[np.uint8] | None) -> Html:
+    shown = Html("") if image is None else picture(image, "the radiograph")
+    return tag("article", tag("h3", case.name), shown, sides(case))
 
 
 def pictures_of(folder: Path | None) -> Pictures:
@@ -131,7 +147,7 @@ def _none(name: str) -> NDArray[np.uint8] | None:
 
 
 def gallery(systems: Mapping[str, Pairs], lang: str, pictures: Pictures = _none) -> Html:
-    """Cases, worst first, with matching words and findings marked.
+    """Cases, worst first, with the findings of both reports marked.
 
     Args:
         systems: The same images in the same order, by name of the system.
@@ -140,15 +156,13 @@ def gallery(systems: Mapping[str, Pairs], lang: str, pictures: Pictures = _none)
     """
     cases = cases_of(systems, lang)
     shown = cases[:SHOWN]
-    told = (
-        "Marked: words that stand in both in the same order; underlined: the others. "
-        "Findings are read by rules from both texts: ✓ in both, − missed, + invented."
-    )
+    told = "✓ in both, − missed, + invented: present or uncertain."
     return tag(
         "section",
         tag("h2", f"Cases, worst first ({len(shown)} of {len(cases):,})"),
+        marked.legend(),
         tag("p", told, class_="note"),
-        *(_article(case, lang, pictures(case.name)) for case in shown),
+        *(_article(case, pictures(case.name)) for case in shown),
     )
 
 
