@@ -18,6 +18,7 @@ import json
 import math
 import platform
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def _one(
         made = configs.load(
             finetune.FinetuneConfig, preset=args.preset, sets=args.sets, flags={**flags, "batch": most}
         )
-    with Silent() if args.json else Lines() as progress:
+    with nullcontext(Silent()) if args.json else Lines() as progress:
         finetune.run(made, progress)
         if not (made.folder / PREDICTIONS).is_file():
             asked = evaluate.EvaluateConfig(

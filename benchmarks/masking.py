@@ -16,6 +16,7 @@ import argparse
 import json
 import statistics
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -96,7 +97,7 @@ def main() -> None:
     flags = {"work": given.work, "steps": given.steps}
     config = load(PretrainConfig, preset=given.preset, sets=given.sets, flags=flags)
     auroc = {}
-    with Silent() if given.json else Lines() as progress:
+    with nullcontext(Silent()) if given.json else Lines() as progress:
         for seed in range(given.seeds):
             for policy in given.policies:
                 run = trained(config, policy, seed, given.out, progress)

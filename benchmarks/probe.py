@@ -14,6 +14,7 @@ import argparse
 import json
 import platform
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def main() -> None:
                 compare=("random", "pixels"), seeds=args.seeds, budgets=budgets, pool=args.pool
             ),
         )
-        with Silent() if args.json else Lines() as progress:
+        with nullcontext(Silent()) if args.json else Lines() as progress:
             scored = evaluate.run(config, progress).runs[0]
         tree = json.loads(scored.files[0].read_text(encoding="utf-8"))
         rows += _rows(task, tree["tables"])
