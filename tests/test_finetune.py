@@ -153,6 +153,23 @@ def test_another_config_in_the_same_run_is_refused(work: Path, shapes: SimpleNam
         finetune.run(shapes.config(work, "classify", steps=1, name="other", optim={"lr": 1e-3}))
 
 
+def test_a_run_goes_on_without_the_pretraining_that_it_began_with(
+    work: Path, shapes: SimpleNamespace, tmp_path: Path
+) -> None:
+    run = shutil.copytree(work / "runs" / "pretrain", tmp_path / "began")
+    given = {"init": str(run), "encoder": {}, "name": "orphan", "save_every": 1, "keep_last": 2}
+    done = finetune.run(shapes.config(work, "classify", **given, steps=2))
+    shutil.rmtree(done.run / "step-00000002")
+    shutil.rmtree(run)
+    again = finetune.run(shapes.config(work, "classify", **given, steps=2))
+    assert (again.steps, again.init) == (2, str(run))
+    assert (done.run / "step-00000002").is_dir()
+    with pytest.raises(RunConflictError, match=r"data\.fit"):
+        finetune.run(shapes.config(work, "classify", **given, steps=2, data={"fit": "letterbox"}))
+    with pytest.raises(DataError, match="does not exist"):
+        finetune.run(shapes.config(work, "classify", **{**given, "init": str(tmp_path / "other")}, steps=2))
+
+
 @pytest.mark.usefixtures("forks")
 @pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(work: Path, shapes: SimpleNamespace) -> None:

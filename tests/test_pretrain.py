@@ -248,6 +248,30 @@ def test_init_takes_the_encoder_of_another_run(shards: Path, tmp_path: Path) -> 
         pretrain.run(config(shards, tmp_path / "c", steps=1, vit=wide, init=tmp_path / "a"))
 
 
+@pytest.mark.parametrize("then", ["trained on", "gone"])
+def test_a_run_goes_on_when_its_init_has_changed_or_is_gone(shards: Path, tmp_path: Path, then: str) -> None:
+    start, late = tmp_path / "start", config(shards, tmp_path / "late", steps=2, save_every=1, keep_last=2)
+    pretrain.run(config(shards, start, steps=2, save_every=1, keep_last=2))
+    shutil.move(start / "step-00000002", tmp_path / "later")
+    late = dataclasses.replace(late, init=start, vit=dataclasses.replace(late.vit, positions="learned"))
+    pretrain.run(late)
+    whole = load_file(late.folder / "step-00000002" / "model.safetensors")
+    shutil.rmtree(late.folder / "step-00000002")
+    if then == "gone":
+        shutil.rmtree(start)
+    else:
+        shutil.move(tmp_path / "later", start / "step-00000002")
+    assert pretrain.run(late).resumed_from == 1
+    again = load_file(late.folder / "step-00000002" / "model.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    if then == "trained on":  # another path is looked at: other weights, then the same
+        with pytest.raises(RunConflictError, match=r"inputs\.init"):
+            pretrain.run(dataclasses.replace(late, init=start / "step-00000002"))
+        assert pretrain.run(dataclasses.replace(late, init=start / "step-00000001")).resumed_from == 2
+    with pytest.raises(RunConflictError, match=r"inputs\.init"):
+        pretrain.run(dataclasses.replace(late, init=None))
+
+
 def test_what_does_not_go_together_is_said(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch 16 is more than the 12 training images"):
         pretrain.run(config(shards, tmp_path, batch=16))

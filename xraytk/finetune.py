@@ -12,7 +12,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -62,7 +62,7 @@ from xraytk.train.checkpoint import read_state
 from xraytk.train.launch import MachineConfig, device_of, launch
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
 from xraytk.train.optim import OptimConfig
-from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare
+from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare, started_as
 from xraytk.train.trackers import check_loggers
 from xraytk.train.watch import Watch
 
@@ -268,8 +268,14 @@ def run(config: FinetuneConfig, progress: Progress | None = None) -> FinetuneRes
     return launch(_train, config, config.machine, progress)
 
 
-def resolve(config: FinetuneConfig) -> tuple[FinetuneConfig, Path | None]:
+def resolve(
+    config: FinetuneConfig, old: Mapping[str, Any] | None = None
+) -> tuple[FinetuneConfig, Path | None]:
     """Fill in what the checkpoint decides: shape of the encoder, size and fit of the images.
+
+    Args:
+        config: As given.
+        old: From `started_as`: the checkpoint decided once, and is not read again.
 
     Returns:
         The config that is saved with the run, and the checkpoint; None for random weights.
@@ -282,14 +288,18 @@ def resolve(config: FinetuneConfig) -> tuple[FinetuneConfig, Path | None]:
         stream = build(StreamConfig, {"image_px": config.encoder.image_px, **data}, "data.")
         encoder = replace(config.encoder, image_px=stream.image_px)
         return replace(config, data=to_dict(stream), encoder=encoder), None
-    if init is None:
-        init = Workspace(config.work).runs / "pretrain"
-        if not checkpoints(init):
-            raise DataError(
-                f"there is no pretraining to start from: {init} holds no checkpoint",
-                todo="Run `xraytk pretrain` first, give one with --init, or start from random weights "
-                "with --init none.",
-            )
+    init = init or Workspace(config.work).runs / "pretrain"
+    if old:
+        decided = {key: old["data"][key] for key in ("image_px", "fit")}
+        stream = build(StreamConfig, {**decided, **data}, "data.")
+        encoder = build(VitConfig, old["encoder"], "encoder.")
+        return replace(config, data=to_dict(stream), encoder=encoder), init
+    if config.init is None and not checkpoints(init):
+        raise DataError(
+            f"there is no pretraining to start from: {init} holds no checkpoint",
+            todo="Run `xraytk pretrain` first, give one with --init, or start from random weights "
+            "with --init none.",
+        )
     encoder, fit = encoder_config(init), fit_of(find_weights(init))
     usual = {"image_px": encoder.image_px, **({"fit": fit} if fit else {})}
     stream = build(StreamConfig, {**usual, **data}, "data.")
@@ -300,7 +310,8 @@ def resolve(config: FinetuneConfig) -> tuple[FinetuneConfig, Path | None]:
 def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
     """Body of the verb on one process."""
     began = time.monotonic()
-    given, (config, init) = config.encoder, resolve(config)
+    old = started_as(config.folder, config.resume, config.init)
+    given, (config, init) = config.encoder, resolve(config, old)
     _note_unused(given, config.encoder, progress)
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
@@ -311,7 +322,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         train = _stream(config, "train", learner, skipped, chosen)
         val = _validation(config, learner, skipped, progress)
         check_batch(config.batch, train.count)
-        made_of = _inputs(train, init, config.labels.uncertain_from, config.questions)
+        made_of = _inputs(config, old, train, init)
         state = {**to_dict(config), **shown(config.shards), INPUTS: made_of}
         resume_from = prepare(config.folder, state, config.resume)
         if resume_from is None:
@@ -370,14 +381,16 @@ def _adapt(config: FinetuneConfig, learner: Task, progress: Progress) -> int:
     return count
 
 
-def _inputs(train: Stream, init: Path | None, first: Path | None, questions: Path | None) -> dict[str, str]:
-    made_of = {"shards": train.fingerprint}
+def _inputs(
+    config: FinetuneConfig, old: Mapping[str, Any], train: Stream, init: Path | None
+) -> dict[str, str]:
+    made_of, first = {"shards": train.fingerprint}, config.labels.uncertain_from
     if init is not None:
-        made_of["init"] = sha256_of(find_weights(init))
+        made_of["init"] = old[INPUTS]["init"] if old else sha256_of(find_weights(init))
     if first is not None:
         made_of["uncertain_from"] = sha256_of(find_weights(first / "best"))
-    if questions is not None:
-        made_of["questions"] = sha256_of(questions)
+    if config.questions is not None:
+        made_of["questions"] = sha256_of(config.questions)
     return made_of
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +44,7 @@ from xraytk.train.checkpoint import latest, read_state
 from xraytk.train.launch import MachineConfig, device_kind
 from xraytk.train.loop import FitPlan, FitResult, fit, micro_batch_of
 from xraytk.train.optim import OptimConfig
-from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare
+from xraytk.train.run import INPUTS, SKIPPED, check_batch, check_length, check_name, prepare, started_as
 from xraytk.train.trackers import check_loggers
 from xraytk.train.watch import Watch
 
@@ -225,10 +225,14 @@ def make_objective(config: PretrainConfig) -> nn.Module:
         return cast(nn.Module, kind.build(config.vit, config.options, **given))
 
 
-def resolved(config: PretrainConfig) -> PretrainConfig:
+def resolved(config: PretrainConfig, old: Mapping[str, Any] | None = None) -> PretrainConfig:
     """Fill in what is not given: every option of the objective, and what ``init`` decides.
 
     Two configs that mean the same are equal then; the run keeps this one.
+
+    Args:
+        config: As given.
+        old: From `started_as`: ``init`` decided once, and is not read again.
 
     Raises:
         UsageError: If there is no such objective, or an option is wrong.
@@ -237,9 +241,13 @@ def resolved(config: PretrainConfig) -> PretrainConfig:
     kind = getattr(_objective(config.objective), "options", None)
     if dataclasses.is_dataclass(kind):
         config = replace(config, options=to_dict(build(cast(type, kind), config.options, "options.")))
-    if config.init is not None:
-        config = replace(config, vit=started_from(config.vit, config.init))
-    return config
+    if config.init is None:
+        return config
+    if not old:
+        return replace(config, vit=started_from(config.vit, config.init))
+    positions, seen = old["vit"]["positions"], old["vit"].get("seen_grid")
+    vit = replace(config.vit, positions=positions, seen_grid=tuple(seen) if seen else None)
+    return replace(config, vit=vit)
 
 
 def _row(name: str) -> str:
@@ -292,7 +300,8 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     """Body of the verb on one process."""
     shards = config.shards or Workspace(config.work).shards
     read_index(shards, config.cache, progress)  # before anything is written: there may be none
-    config = resolved(config)
+    old = started_as(config.folder, config.resume, config.init)
+    config = resolved(config, old)
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(folder_lock(config.folder))
@@ -315,7 +324,8 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         check_batch(config.batch, stream.count)
         if only is not None:
             progress.note(f"{stream.count:,} training images of the shards are among {len(only):,} selected")
-        state = {**to_dict(config), **shown(config.shards), INPUTS: _inputs(config, stream, only, learner)}
+        made_of = _inputs(config, old, stream, only, learner)
+        state = {**to_dict(config), **shown(config.shards), INPUTS: made_of}
         config = _uncut(config, learner)
         plan = config.plan(stream.count)
         micro_batch = micro_batch_of(config.batch, config.machine)
@@ -355,13 +365,17 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
 
 
 def _inputs(
-    config: PretrainConfig, stream: Stream, only: frozenset[str] | None, learner: nn.Module
+    config: PretrainConfig,
+    old: Mapping[str, Any],
+    stream: Stream,
+    only: frozenset[str] | None,
+    learner: nn.Module,
 ) -> dict[str, str]:
     made_of = {"shards": stream.fingerprint}
     if only is not None:
         made_of["select"] = fingerprint(only)
     if config.init is not None:
-        made_of["init"] = sha256_of(find_weights(config.init))
+        made_of["init"] = old[INPUTS]["init"] if old else sha256_of(find_weights(config.init))
     words = getattr(getattr(learner, "text", None), "vocabulary", None)
     if words is not None:
         made_of["vocabulary"] = words.fingerprint

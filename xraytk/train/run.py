@@ -85,7 +85,8 @@ def prepare(folder: Path, config: dict[str, Any], resume: str) -> Path | None:
     Args:
         folder: Run folder.
         config: Resolved config as plain values, and under `INPUTS` the fingerprints of shards
-            and initial weights: a run goes on with the same ones only.
+            and initial weights: a run goes on with the same ones only. Of weights under the same
+            path it is the fingerprint at the start; see `started_as`.
         resume: "auto" (the newest checkpoint, if any), "never", or the path of a checkpoint.
 
     Returns:
@@ -105,6 +106,29 @@ def prepare(folder: Path, config: dict[str, Any], resume: str) -> Path | None:
             stream.write(_toml(config).encode())
     distributed.barrier()
     return chosen
+
+
+def started_as(folder: Path, resume: str, init: Path | None) -> dict[str, Any]:
+    """Find how the run began that is to be gone on with.
+
+    A checkpoint has all that a run took from its ``init``, whose file may have changed or gone by
+    then. So what it led to is kept with the run, and read anew only where another path is named.
+
+    Args:
+        folder: Run folder.
+        resume: As for `prepare`.
+        init: As it is given now.
+
+    Returns:
+        The config of the checkpoint, with `INPUTS`; {} for a new run, or one with another ``init``.
+
+    Raises:
+        RunConflictError: If there is a run, and ``resume`` is "never".
+        UsageError: If ``resume`` names no checkpoint.
+    """
+    chosen = _choose(folder, resume)
+    old: dict[str, Any] = {} if chosen is None else read_state(chosen).get("config", {})
+    return old if old.get("init") == (None if init is None else str(init)) else {}
 
 
 def refuse_other_config(chosen: Path, config: dict[str, Any]) -> None:
