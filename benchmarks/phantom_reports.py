@@ -1,6 +1,6 @@
 """Does the report machinery learn? Findings named in reports of phantoms, in both languages.
 
-    python benchmarks/phantom_reports.py FOLDER [--checkpoint RUN] [--size-px 256] [--steps 1500 800] [--json]
+    python benchmarks/phantom_reports.py FOLDER [--checkpoint RUN] [--size-px 256] [--steps 1300 600] [--json]
 
 Without --checkpoint a tiny model is trained first: its encoder learns to draw boxes around the findings,
 then encoder and decoder learn to write. The model writes a report in both languages for fresh phantoms
@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from phantom_set import Sample, load
 
 from xraytk import evaluate
@@ -32,6 +33,7 @@ from xraytk.models.dense import DenseConfig
 from xraytk.models.language import DecoderConfig
 from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
+from xraytk.models.weights import load_model
 from xraytk.progress import Lines
 from xraytk.records import Batch
 from xraytk.tasks import saved
@@ -72,6 +74,8 @@ def main() -> None:
     for lang in LANGS:
         texts = _texts(args, folder, lang, fresh)
         rows += _scored(args, lang, texts, fresh)
+    if args.checkpoint is None:
+        rows += _seen(args, fresh)
     print(json.dumps(rows) if args.json else "\n".join(_lines(rows)))
 
 
@@ -81,9 +85,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="a finetuned run or its best/, instead of training")
     parser.add_argument("--name", default="scores", help="of the folder of the scores")
     parser.add_argument("--size-px", type=int, default=256, help="at which phantoms are made")
-    parser.add_argument("--train", type=int, default=1000, help="phantoms")
+    parser.add_argument("--train", type=int, default=700, help="phantoms")
     parser.add_argument("--fresh", type=int, default=300, help="phantoms")
-    parser.add_argument("--steps", type=int, nargs=2, default=(1500, 800), help="of the two stages")
+    parser.add_argument("--steps", type=int, nargs=2, default=(1300, 600), help="of the two stages")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--bootstrap", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
@@ -226,12 +230,41 @@ def _scored(
     return scored + _against_drawn(lang, "drawn, of the references", references, fresh, 0)
 
 
+def _seen(args: argparse.Namespace, fresh: Sequence[Sample]) -> list[dict[str, Any]]:
+    """What the encoder sees before it writes: the surest box a finding, thresholds from training phantoms."""
+    task = DetectTask(VIT, DENSE, DetectConfig(), NAMES).eval()
+    load_model(task, checkpoints(args.folder / "boxes")[-1] / "model.safetensors")
+    known = load(args.folder / "phantoms", "train", args.train, args.size_px, args.seed)
+
+    @torch.no_grad()
+    def surest(samples: Sequence[Sample]) -> Floats:
+        maps = [task.maps(batch)[0].flatten(2).amax(2) for batch in _still(samples, VIT.image_px)]
+        return torch.cat(maps).double().numpy()
+
+    scores, learnt = surest(fresh), surest(known)
+    found = np.zeros(scores.shape, bool)
+    for i, name in enumerate(NAMES):
+        there = np.array([s.labels[name] == 1 for s in known])
+        f1 = [
+            2 * (there & (learnt[:, i] >= c)).sum() / (there.sum() + (learnt[:, i] >= c).sum())
+            for c in learnt[:, i]
+        ]
+        found[:, i] = scores[:, i] >= learnt[int(np.argmax(f1)), i]
+    return _named("-", "drawn, of the boxes before writing", found, fresh, args.bootstrap)
+
+
 def _against_drawn(
     lang: str, against: str, texts: Sequence[str], fresh: Sequence[Sample], resamples: int
 ) -> list[dict[str, Any]]:
     """Precision, recall and F1 of the findings that texts name, against what is in the images."""
     called = [CALLED[lang][name] for name in NAMES]
     found = np.array([[label(t, lang).findings[c] in (1, -1) for c in called] for t in texts])
+    return _named(lang, against, found, fresh, resamples)
+
+
+def _named(
+    lang: str, against: str, found: NDArray[np.bool_], fresh: Sequence[Sample], resamples: int
+) -> list[dict[str, Any]]:
     truth = np.array([[s.labels[name] == 1 for name in NAMES] for s in fresh])
     cells = np.stack([found & truth, found, truth], axis=-1).astype(np.float64)  # (n, 5, 3)
     cells = np.concatenate([cells, cells.sum(1, keepdims=True)], axis=1)  # and micro
@@ -242,7 +275,7 @@ def _against_drawn(
             parts = np.stack([both / said, both / there, 2 * both / (said + there)], axis=-1)
         return np.asarray(parts.reshape(len(weights), -1), np.float64)
 
-    values = draw(score, [str(i) for i in range(len(texts))], resamples=resamples, seed=0).values()
+    values = draw(score, [str(i) for i in range(len(fresh))], resamples=resamples, seed=0).values()
     shown = [{"value": v.value, "low": v.low, "high": v.high} for v in values]
     rows = zip((*NAMES, "micro"), (shown[i : i + 3] for i in range(0, len(shown), 3)), strict=True)
     head = {"lang": lang, "against": against}
