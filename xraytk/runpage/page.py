@@ -115,9 +115,11 @@ def _curves(run: Record) -> Html:
         "reserved": series_of(lines, "reserved_gib"),
     }
     shares = {"waiting for data": (steps, 100 * wait), "MFU": (use_steps, 100 * use)}
+    parts = parts_of(lines)
+    of_loss = "Parts of the loss" if len(parts) != 1 else f"Part of the loss: {next(iter(parts))}"
     noisy: dict[str, Series] = {
         "Loss": losses,
-        "Parts of the loss": parts_of(lines),
+        of_loss: parts,
         "Norm of the gradient": {"": series_of(lines, "grad_norm")},
     }
     calm: dict[str, Series] = {
