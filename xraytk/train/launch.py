@@ -235,8 +235,8 @@ def _member(
     os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     leave_with_parent()
-    with _threads(machine), _group(machine, init, rank, machine.gpus):
-        outcome = _outcome(entry, config, rank, out)
+    with contextlib.ExitStack() as stack:
+        outcome = _outcome(entry, config, machine, init, rank, out, stack)
         if outcome[0] != "result":
             out.send(outcome)  # before the others see this one leave the group
     if outcome[0] == "result":
@@ -244,9 +244,18 @@ def _member(
 
 
 def _outcome(
-    entry: Callable[[C, Progress], R], config: C, rank: int, out: Connection
+    entry: Callable[[C, Progress], R],
+    config: C,
+    machine: MachineConfig,
+    init: str,
+    rank: int,
+    out: Connection,
+    stack: contextlib.ExitStack,
 ) -> tuple[str, R | XraytkError | None]:
+    """Join the group, which ``stack`` leaves, and run; whatever happens is told in words of ours."""
     try:
+        stack.enter_context(_threads(machine))
+        stack.enter_context(_group(machine, init, rank, machine.gpus))
         result = entry(config, _Sender(out) if rank == 0 else Silent())
     except XraytkError as error:
         return "error", error
