@@ -28,6 +28,7 @@ from xraytk.models import box_maps
 from xraytk.models.dense import DenseConfig, DenseDecoder
 from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
 from xraytk.records import Batch, Box, Loss
+from xraytk.tasks.held_out import loss_of
 from xraytk.tasks.metrics import boxes
 from xraytk.tasks.metrics.masks import mean
 from xraytk.tasks.metrics.values import Floats
@@ -196,7 +197,7 @@ class DetectTask(nn.Module):
         """
         losses, found = [], []
         for batch in batches:
-            losses.append(self._loss(batch))
+            losses.append(loss_of(self, batch))
             found += self.predict(batch)
         cuts = {name: boxes.best_cut(per_image(found, name)) for name in self.labels}
         numbers = {f"rsna_map_{name}": score for name, (_, score) in cuts.items() if not math.isnan(score)}
@@ -207,14 +208,6 @@ class DetectTask(nn.Module):
                 numbers["rsna_map"] = score
             numbers |= {"loss": loss, "score": -loss if math.isnan(score) else score}
         return numbers
-
-    @torch.no_grad()
-    def _loss(self, batch: Batch) -> float:
-        was_training = self.training
-        self.eval()
-        total = self(batch, Chance(0)).total
-        self.train(was_training)
-        return float(total)
 
     def fitted(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Facts fitted on the validation split: the threshold of each label with the best score."""

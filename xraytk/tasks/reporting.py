@@ -21,6 +21,7 @@ from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
 from xraytk.records import Batch, Loss, Prediction
 from xraytk.tasks import metrics
 from xraytk.tasks.attention import AttentionConfig, TermMap, map_terms
+from xraytk.tasks.held_out import loss_of
 
 IGNORED = -100  # target of padding, as cross-entropy knows it
 
@@ -189,7 +190,7 @@ class ReportTask(nn.Module):
         losses = []
         written: dict[str, list[Prediction]] = {lang: [] for lang in self.langs}
         for batch in batches:
-            losses.append(self._loss(batch))
+            losses.append(loss_of(self, batch))
             for lang in self.langs:
                 if any(text.strip() for text in batch.reports[lang]):
                     written[lang] += self.predict(batch, lang, GREEDY)
@@ -204,14 +205,6 @@ class ReportTask(nn.Module):
             numbers["score"] = sum(scores) / len(scores)
             numbers["loss"] = sum(losses) / len(losses)
         return numbers
-
-    @torch.no_grad()
-    def _loss(self, batch: Batch) -> float:
-        was_training = self.training
-        self.eval()
-        total = self(batch, Chance(0)).total
-        self.train(was_training)
-        return float(total)
 
     def fitted(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Facts fitted on the validation split: none."""

@@ -30,6 +30,7 @@ from xraytk.errors import DataError, UsageError
 from xraytk.models.dense import DenseConfig, DenseDecoder
 from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
 from xraytk.records import Batch, Loss, Outlines
+from xraytk.tasks.held_out import loss_of
 from xraytk.tasks.metrics import masks
 
 CLASSES = (*LUNGS, *CLEAR, "heart")
@@ -167,7 +168,7 @@ class SegmentTask(nn.Module):
         found: dict[str, list[float]] = {name: [] for name in self.classes}
         losses = []
         for batch in batches:
-            losses.append(self._loss(batch))
+            losses.append(loss_of(self, batch))
             for one in self.predict(batch):
                 for name, values in found.items():
                     if name in one.truth:
@@ -183,14 +184,6 @@ class SegmentTask(nn.Module):
         size = self.encoder.config.size
         chances = one.chances[self.classes.index(name)]
         return np.asarray(regions.map_back(chances, size, size, "stretch") > 0.5)
-
-    @torch.no_grad()
-    def _loss(self, batch: Batch) -> float:
-        was_training = self.training
-        self.eval()
-        total = self(batch, Chance(0)).total
-        self.train(was_training)
-        return float(total)
 
     def fitted(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Facts fitted on the validation split: none, a cell is inside from 0.5 on."""
