@@ -113,7 +113,10 @@ def make(size_px: int, seed: int) -> Sample:
 def make_all(seeds: Sequence[int], size_px: int, workers: int) -> list[Sample]:
     """Make phantoms on several processes."""
     began = time.monotonic()
-    made = dict(pool.each(partial(make, size_px), seeds, workers))
+    found = dict(pool.each(partial(make, size_px), seeds, workers))
+    made = {seed: sample for seed, sample in found.items() if sample is not None}
+    if len(made) < len(found):
+        raise SystemExit(f"{len(found) - len(made)} phantoms were not made: their processes died or hung")
     print(f"{len(made)} phantoms in {time.monotonic() - began:.0f} s", flush=True)
     return [made[seed] for seed in seeds]
 
