@@ -26,8 +26,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--lang", choices=LANGUAGES, action="append", help="Both by default.")
     given = parser.parse_args()
+    table = given.work / "ingest" / "labels.parquet"
+    if not table.is_file():
+        raise SystemExit(f"{given.work} has no labels: run `xraytk ingest --labels FILE` first")
     labels: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for row in pq.read_table(given.work / "ingest" / "labels.parquet").to_pylist():
+    for row in pq.read_table(table).to_pylist():
         labels[row["image_id"]][row["label"]] = row["value"]
     path = given.work / "ingest" / "reports.parquet"
     reports = {row["image_id"]: row for row in pq.read_table(path).to_pylist()} if path.exists() else {}
