@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from xraytk import evaluate
+from xraytk.data.store import read_index
 from xraytk.errors import DataError, RunConflictError, UsageError
-from xraytk.files import folder_lock
+from xraytk.files import folder_lock, read_json
 from xraytk.models.search import SearchConfig
 from xraytk.records import as_plain
 
@@ -149,3 +150,39 @@ def test_two_runs_are_compared_in_one_page(result: evaluate.EvaluateResult, tmp_
     assert (row.apart.value, row.p) == (0, 1)
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "未见异常。" in page
+
+
+def test_probabilities_of_a_run_are_cooled_by_the_temperature_of_its_validation_split(
+    finetuned: Path, result: evaluate.EvaluateResult
+) -> None:
+    facts = read_json(finetuned / "runs" / "classify" / "best" / "config.json", "")["facts"]
+    scored = next(run for run in result.runs if run.task == "classify")
+    tree = read_json(scored.files[0], "")
+    assert tree["temperature"] == facts["temperature"]
+    assert {"labels", "before temperature scaling"} <= set(tree["tables"])
+    assert "one temperature" in tree["protocol"]["thresholds"]
+
+
+def test_a_table_parts_the_images_of_a_run_by_site(finetuned: Path, tmp_path: Path) -> None:
+    ids = read_index(finetuned / "shards").image_id.astype(str).tolist()
+    rows = [f"{image},{'North' if i % 2 else 'South'},F" for i, image in enumerate(ids)]
+    table = tmp_path / "sites.csv"
+    table.write_text("image_id,site,sex\n" + "\n".join(rows), encoding="utf-8")
+    config = evaluate.EvaluateConfig(
+        work=finetuned, task="classify", groups=table, out=tmp_path / "out", bootstrap=0, split="val"
+    )
+    tree = read_json(evaluate.run(config).runs[0].files[0], "")
+    groups = {found["fact"]: set(found["groups"]) for found in tree["groups"]["labels"]}
+    assert groups["site"] == {"North", "South"}
+    assert "sex" not in groups  # the table says one and the same of all
+
+
+def test_a_table_of_groups_of_other_images_is_refused(finetuned: Path, tmp_path: Path) -> None:
+    table = tmp_path / "sites.csv"
+    config = evaluate.EvaluateConfig(work=finetuned, task="classify", groups=table, split="val", bootstrap=0)
+    table.write_text("image_id,site\nstranger,North\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"(?s)no image id of sites.csv is scored.*stranger"):
+        evaluate.run(config)
+    table.write_text("image_id,height\nstranger,3\n", encoding="utf-8")
+    with pytest.raises(DataError, match="groups no images"):
+        evaluate.run(config)

@@ -119,6 +119,8 @@ def test_thresholds_are_fitted_on_the_validation_split_and_stored(finetuned: Pat
     assert facts["fitted_on"] == "val"
     assert set(facts["thresholds"]) == {"Top", "Left", "Never"}
     assert facts["thresholds"]["Never"] == 0.5
+    assert 0.05 <= facts["temperature"] <= 20
+    assert facts["temperature"] != 1
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(

@@ -509,7 +509,7 @@ def _validation(
 ) -> Stream | None:
     if len(read_index(config.shards or Workspace(config.work).shards, config.cache).rows("val")):
         return _stream(config, "val", learner, skipped)
-    progress.note("there is no validation split: the last state is kept, and thresholds are 0.5")
+    progress.note("there is no validation split: the last state is kept, and nothing is fitted")
     return None
 
 

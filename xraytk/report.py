@@ -29,6 +29,7 @@ from xraytk.tasks import attention, saved
 from xraytk.tasks.attention import AttentionConfig, Term, TermMap
 from xraytk.tasks.classification import ClassifyTask
 from xraytk.tasks.gallery import thumbnail
+from xraytk.tasks.metrics import calibration
 from xraytk.tasks.reporting import ReportTask
 from xraytk.train.launch import MachineConfig, check_devices, device_of
 
@@ -235,7 +236,8 @@ def _findings(config: ReportConfig, image: Any, image_id: str, view: str) -> dic
         return {}
     model = saved.load(folder / "best", device_of(config.machine))
     scores: dict[str, float] = model.learner.predict(_batch(image, image_id, view, model))[0].scores
-    return {label: round(score, 4) for label, score in scores.items()}
+    cool = calibration.cool(np.array(list(scores.values())), float(model.facts.get("temperature", 1.0)))
+    return {label: round(float(score), 4) for label, score in zip(scores, cool, strict=True)}
 
 
 def _batch(image: Any, image_id: str, view: str, model: saved.Saved) -> Batch:

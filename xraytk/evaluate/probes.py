@@ -20,6 +20,7 @@ from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError, UsageError
 from xraytk.evaluate import files, workspace
+from xraytk.evaluate.facts import facts_of
 from xraytk.evaluate.reads import reading
 from xraytk.evaluate.results import EvaluateResult, RunScores
 from xraytk.evaluate.settings import EvaluateConfig
@@ -31,7 +32,6 @@ from xraytk.progress import Progress
 from xraytk.records import Batch
 from xraytk.tasks import metrics
 from xraytk.tasks.metrics.bootstrap import draw
-from xraytk.tasks.metrics.labels import best_threshold
 from xraytk.tasks.metrics.panel import Scores, label_panel
 from xraytk.tasks.metrics.values import Floats
 from xraytk.tasks.probe import Kind, Probed, Samples, Single, budget, learnable, probe
@@ -227,9 +227,7 @@ def _scores(
 ) -> RunScores:
     """Fit, predict, compare, write."""
     ids = material.test[""].ids
-    facts = {
-        f: tuple(c.get(i, "") for i in ids) for f, c in workspace.facts_of(config.work, list(ids)).items()
-    }
+    facts = facts_of(config, ids)
     notes = [*material.notes, *notes]
     shares = sorted(config.probe.budgets)
     first = predict(config, kind, material, "", shares[-1], facts)
@@ -328,13 +326,11 @@ def _columns(samples: Samples, columns: Any) -> Samples:
 
 
 def _fitted(probed: Probed, first: Predicted, material: Material) -> Fitted:
-    """Thresholds with the best F1 on the validation split, where there is one."""
+    """Temperature and thresholds of the validation split, where there is one."""
     names = first.test.labels
     if probed.tuned is None or material.tune is None:
-        return Fitted(dict.fromkeys(names, 0.5), 1.0, "0.5 for every label; nothing was fitted")
-    truth = material.tune[""].truth[:, list(first.columns)]
-    cuts = {label: best_threshold(probed.tuned[:, c], truth[:, c]) for c, label in enumerate(names)}
-    return Fitted(cuts, 1.0, "highest F1 on the validation split")
+        return labels.unfitted(names)
+    return labels.fit_on(probed.tuned, material.tune[""].truth[:, list(first.columns)], names)
 
 
 def _table(test: LabelSet, config: EvaluateConfig) -> Scores:
@@ -422,7 +418,7 @@ def _write(
     }
     suffix = "" if material.split == "test" else f"-{material.split}"
     paths = files.write_run(out, trained.name, tree, scored.rows, grid.grids_of(scored), suffix)
-    figures = plots.of_labels(test, fitted, scored.tables["labels"])
+    figures = plots.of_labels(labels.cooled(test, fitted), fitted, scored.tables["labels"])
     if len(bars) > 1:
         figures["compared"] = plots.bars(bars, "mean AUROC")
     paths += files.write_figures(out / "figures", figures, suffix)

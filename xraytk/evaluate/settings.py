@@ -47,6 +47,8 @@ class EvaluateConfig:
         validation_references: Their truth; ``references`` by default.
         training: Table of training reports, for the words that protocol "r2gen" knows.
         images: Folder of ``<image_id>.png``, for the gallery.
+        groups: Of runs: CSV or JSONL of image_id and sex, age, view or site, by which subgroups are
+            scored; what it says counts before the manifest.
         questions: Questions for "vqa"; those of its training's file by default.
         work: The workspace.
         shards: Shards folder or URL; the workspace's by default.
@@ -100,6 +102,7 @@ class EvaluateConfig:
     validation_references: Path | None = None
     training: Path | None = None
     images: Path | None = None
+    groups: Path | None = None
     questions: Path | None = None
     work: Path = field(default_factory=default_work)
     shards: str | Path | None = None
@@ -159,6 +162,8 @@ class EvaluateConfig:
         if self.predictions is None:
             if self.validation is not None:
                 raise UsageError("--validation is for --predictions", "a run has its own thresholds")
+        elif self.groups is not None:
+            raise UsageError("groups are for runs", "the references have columns sex, age, view, site")
         elif self.task == "all" or self.checkpoint is not None:
             raise UsageError(
                 "it is not said what the predictions are",

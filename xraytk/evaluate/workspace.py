@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from xraytk.config import build, to_dict
-from xraytk.data.columns import Columns
 from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError
 from xraytk.evaluate import files, regions
 from xraytk.evaluate.cases import Cases
+from xraytk.evaluate.facts import facts_of
 from xraytk.evaluate.reads import reading
 from xraytk.evaluate.results import EvaluateResult, RunScores
 from xraytk.evaluate.settings import EvaluateConfig
@@ -30,7 +30,7 @@ from xraytk.tasks.classification import ClassifyTask, as_arrays
 from xraytk.tasks.detection import DetectTask
 from xraytk.tasks.metrics.values import absent
 from xraytk.tasks.reporting import ReportTask
-from xraytk.tasks.scoring import clinical, given, grid, labels, pages, plots, reports
+from xraytk.tasks.scoring import clinical, grid, labels, pages, plots, reports
 from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, intervals
 from xraytk.tasks.segmentation import SegmentTask
 from xraytk.train.launch import check_devices, device_of
@@ -103,6 +103,7 @@ def _told(
         what |= {"search": to_dict(config.search)}
     else:
         what |= {"thresholds": model.facts.get("thresholds", {})}
+        what |= {key: model.facts[key] for key in ("temperature",) if key in model.facts}
     return reading(folder, what, again=config.again)
 
 
@@ -160,7 +161,7 @@ def _reports(
         for lang in langs:
             written[lang] += new[lang]
     ids = [p.image_id for p in written[langs[0]]]
-    facts = facts_of(config.work, ids)
+    facts = {fact: dict(zip(ids, cells, strict=True)) for fact, cells in facts_of(config, ids).items()}
     scored: dict[str, Scored] = {}
     scores: metrics.Scores = {}
     paths = []
@@ -221,20 +222,6 @@ def _pairs(
     )
 
 
-def facts_of(work: Path, ids: list[str]) -> dict[str, dict[str, str]]:
-    """Sex, age band and view of each image, as far as the workspace's manifest has them."""
-    columns = Columns(Workspace(work).ingest / "manifest")
-    wanted = set(ids)
-    names = columns.needed("image_id").to_pylist()
-    out = {}
-    for fact, column in (("sex", "sex"), ("age", "age_years"), ("view", "view")):
-        values = columns.read(column)
-        if values is not None:
-            pairs = zip(names, values.to_pylist(), strict=True)
-            out[fact] = {i: given.group(fact, "" if v is None else str(v)) for i, v in pairs if i in wanted}
-    return out
-
-
 def _labels(
     config: EvaluateConfig,
     folder: Path,
@@ -249,17 +236,17 @@ def _labels(
     predictions: list[Prediction] = []
     for batch in batches(config, model, shards, progress, f"evaluate {folder.name}"):
         predictions += task.predict(batch)
-    cuts = model.facts.get("thresholds", {})
-    said = "highest F1 on the validation split" if cuts else "0.5 for every label; nothing was fitted"
-    fitted = labels.Fitted({label: cuts.get(label, 0.5) for label in task.labels}, 1.0, said)
+    fitted = _fitted(model)
     ids = tuple(p.image_id for p in predictions)
     scores, truth = as_arrays(predictions, task.labels)
-    facts = {f: tuple(cells.get(i, "") for i in ids) for f, cells in facts_of(config.work, list(ids)).items()}
+    facts = facts_of(config, ids)
     test = labels.LabelSet(ids, tuple(p.patient_hash for p in predictions), task.labels, scores, truth, facts)
     scored = labels.score(test, config.labels(), fitted)
     protocol = fingerprinted({**bare(scored.protocol), **protocol_of(config, model, list(ids))})
     table = scored.tables["labels"]
     notes = _notes({"": scored}, note)
+    if fitted.temperature != 1.0 and config.split == model.facts.get("fitted_on"):
+        notes += ("thresholds and temperature were fitted on these images: F1 and calibration flatter",)
     tree = {
         "scores": files.plain(table),
         **tree_of({"": scored}, protocol),
@@ -267,11 +254,19 @@ def _labels(
         **scored.facts,
     }
     paths = files.write_run(out, folder.name, tree, scored.rows, grid.grids_of(scored), suffix_of(config))
-    figures = plots.of_labels(test, fitted, table)
+    figures = plots.of_labels(labels.cooled(test, fitted), fitted, table)
     paths += files.write_figures(out / "figures", figures, suffix_of(config))
     paths.append(out / f"page{suffix_of(config)}.html")
     files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", scored, figures))
     return RunScores(folder, "classify", len(ids), table, protocol, tuple(paths), {}, notes)
+
+
+def _fitted(model: saved.Saved) -> labels.Fitted:
+    """What was fitted on the validation split when the run ended."""
+    cuts, temperature = model.facts.get("thresholds"), float(model.facts.get("temperature", 1.0))
+    if not cuts:
+        return labels.unfitted(model.learner.labels)
+    return labels.Fitted(cuts, temperature, labels.said_of(temperature, "the validation split"))
 
 
 def _regions(

@@ -12,12 +12,12 @@ from scipy.special import expit
 from xraytk.data.store import read_index
 from xraytk.errors import DataError
 from xraytk.evaluate import towers, workspace
+from xraytk.evaluate.facts import facts_of
 from xraytk.evaluate.settings import EvaluateConfig
 from xraytk.evaluate.towers import Seen, Single, Split, Towers
 from xraytk.files import Workspace
 from xraytk.progress import Progress
 from xraytk.tasks.language.prompts import Prompts, prompts_of, read_prompts
-from xraytk.tasks.metrics.labels import best_threshold
 from xraytk.tasks.scoring import labels, plots
 from xraytk.tasks.scoring.labels import Fitted, LabelSet
 from xraytk.tasks.scoring.scored import Scored, fingerprinted
@@ -58,17 +58,14 @@ def score(
     asked, notes = ask(config, found, langs, method)
     seen = towers.look(found, config, split, _NEEDS, progress)
     tune = _tune(config, found, split, progress)
-    facts = {
-        fact: tuple(cells.get(i, "") for i in seen.ids)
-        for fact, cells in workspace.facts_of(config.work, list(seen.ids)).items()
-    }
+    facts = facts_of(config, seen.ids)
     done: dict[str, Scored] = {}
     figures: dict[str, bytes] = {}
     for each in asked:
         test, fitted = label_set(each, seen, method, facts), _fitted(each, tune, method)
         done[each.lang] = labels.score(test, config.labels(), fitted)
         if not figures:
-            figures = plots.of_labels(test, fitted, done[each.lang].tables["labels"])
+            figures = plots.of_labels(labels.cooled(test, fitted), fitted, done[each.lang].tables["labels"])
     return _joined(done, asked, method, notes), figures
 
 
@@ -152,20 +149,19 @@ def _tune(config: EvaluateConfig, found: Towers, split: Split, progress: Progres
 
 
 def _fitted(asked: Asked, tune: Seen | None, method: str) -> Fitted:
-    """Thresholds with the best F1 on the validation split, where there is one."""
+    """Temperature and thresholds of the validation split, where there is one."""
     names = tuple(asked.prompts)
     if tune is None:
-        return Fitted(dict.fromkeys(names, 0.5), 1.0, "0.5 for every label; nothing was fitted")
+        return labels.unfitted(names)
     near = label_set(asked, tune, method, {})
-    cuts = {label: best_threshold(near.scores[:, c], near.truth[:, c]) for c, label in enumerate(names)}
-    return Fitted(cuts, 1.0, "highest F1 on the validation split; nothing else was fitted")
+    return labels.fit_on(near.scores, near.truth, names)
 
 
 def _joined(done: Mapping[str, Scored], asked: Sequence[Asked], method: str, notes: list[str]) -> Scored:
     """All languages as one: the first gives table, groups and predictions their usual names."""
     first, *others = done
-    tables = {"labels": done[first].tables["labels"]}
-    tables |= {f"labels, {lang} prompts": done[lang].tables["labels"] for lang in others}
+    tables = dict(done[first].tables)
+    tables |= {f"{name}, {lang} prompts": t for lang in others for name, t in done[lang].tables.items()}
     rows = list(done[first].rows)
     for lang in others:
         rows = [

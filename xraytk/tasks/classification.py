@@ -20,6 +20,7 @@ from xraytk.models.vit import Vit, VitConfig, normalise, valid_patches
 from xraytk.records import Batch, Loss, Prediction
 from xraytk.tasks import metrics
 from xraytk.tasks.heads import HeadConfig, PooledHead, VtbHead
+from xraytk.tasks.scoring.labels import fit_on
 
 
 class ClassifyTask(nn.Module):
@@ -158,9 +159,10 @@ class ClassifyTask(nn.Module):
         return numbers
 
     def fitted(self, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Facts fitted on the validation split: the threshold of each label with the best F1."""
+        """Facts fitted on the validation split: the temperature, and each label's best threshold after it."""
         predictions = [made for batch in batches for made in self.predict(batch)]
-        return {"thresholds": self._thresholds(*as_arrays(predictions, self.labels))}
+        found = fit_on(*as_arrays(predictions, self.labels), self.labels)
+        return {"thresholds": found.thresholds, "temperature": found.temperature}
 
     def _thresholds(self, scores: metrics.Floats, truth: metrics.Floats) -> dict[str, float]:
         return {

@@ -53,6 +53,13 @@ def test_a_score_that_does_not_vary_has_no_bca_interval_and_raises_nothing() -> 
     assert np.isnan(found.bca_low)
 
 
+def test_a_score_that_varies_by_next_to_nothing_has_the_interval_of_its_multiple() -> None:
+    values, names = np.random.default_rng(0).gamma(1.0, size=20), [str(i) for i in range(20)]
+    (plain,) = bootstrap.summarise(mean_of(values), names, resamples=200, seed=0)
+    (tiny,) = bootstrap.summarise(mean_of(values * 1e-150), names, resamples=200, seed=0)
+    assert tiny.bca_low == pytest.approx(plain.bca_low * 1e-150, rel=1e-9)
+
+
 def test_draws_in_which_a_score_does_not_exist_are_left_out() -> None:
     def some(weights: Floats) -> Floats:
         return np.where(weights[:, 0] > 0, weights[:, 0], np.nan)[:, None]

@@ -53,6 +53,15 @@ def test_the_temperature_undoes_what_sharpened_the_probabilities(sharpness: floa
     assert (np.diff(cooled[np.argsort(chances)]) >= 0).all()
 
 
+def test_a_few_images_that_are_all_told_apart_do_not_make_it_sure() -> None:
+    chances, truth = np.array([0.2, 0.3, 0.7, 0.8]), np.array([0.0, 0.0, 1.0, 1.0])
+    cooled = calibration.cool(chances, calibration.fit_temperature(chances, truth))
+    # targets 1/4 and 3/4: of two images a side no more can be known
+    assert 0.1 < cooled[0] < cooled[1] < 0.4
+    many, known = np.tile(chances, 500), np.tile(truth, 500)
+    assert calibration.cool(chances, calibration.fit_temperature(many, known))[0] < 0.01
+
+
 def test_one_class_has_no_temperature() -> None:
     assert calibration.fit_temperature(np.array([0.2, 0.9]), np.array([1.0, np.nan])) == 1
     same = np.array([0.2, 0.9])

@@ -126,10 +126,11 @@ def bca(point: float, table: Floats, without: Floats) -> tuple[float, float]:
         return NAN, NAN
     below = ((table < point).mean() + (table <= point).mean()) / 2
     apart = without.mean() - without
-    spread = (apart**2).sum()
-    if spread == 0 or not 0 < below < 1:
+    largest = np.abs(apart).max()
+    if largest == 0 or not 0 < below < 1:
         return NAN, NAN
-    bias, acceleration = ndtri(below), (apart**3).sum() / (6 * spread**1.5)
+    apart = apart / largest  # the powers of tiny differences would be 0
+    bias, acceleration = ndtri(below), (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
     z = bias + np.asarray([ndtri((1 - LEVEL) / 2), -ndtri((1 - LEVEL) / 2)])
     share = ndtr(bias + z / (1 - acceleration * z))
     low, high = np.percentile(table, 100 * share)

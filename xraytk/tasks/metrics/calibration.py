@@ -92,15 +92,21 @@ def fit_temperature(chances: Floats, truth: Floats) -> float:
         class is missing.
 
     Source:
-        Guo 2017, for one logit a label.
+        Guo 2017, for one logit a label; targets as in Platt 1999, (n + 1) / (n + 2) for n positive
+        and 1 / (n + 2) for n negative entries, so that a few images that are all told apart do not
+        make it sure.
     """
     known = ~np.isnan(truth)
-    if len(np.unique(truth[known])) < 2:
+    positive = truth[known] == 1
+    yes, no = int(positive.sum()), int((~positive).sum())
+    if not yes or not no:
         return 1.0
-    logits, sign = logit(np.clip(chances[known], _TINY, 1 - _TINY)), 2 * truth[known] - 1
+    logits = logit(np.clip(chances[known], _TINY, 1 - _TINY))
+    target = np.where(positive, (yes + 1) / (yes + 2), 1 / (no + 2))
 
     def loss(log_t: float) -> float:
-        return float(np.logaddexp(0, -sign * logits / np.exp(log_t)).mean())
+        cool = logits / np.exp(log_t)
+        return float((np.logaddexp(0, cool) - target * cool).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded")
     return float(np.exp(found.x))

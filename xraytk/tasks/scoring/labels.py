@@ -211,7 +211,7 @@ def fit(validation: LabelSet | None, test: LabelSet) -> Fitted:
     if not test.chances:
         return Fitted(None, 1.0, "none: the scores are not probabilities")
     if validation is None:
-        return Fitted(dict.fromkeys(test.labels, 0.5), 1.0, "0.5 for every label; nothing was fitted")
+        return unfitted(test.labels)
     _refuse_shared(validation, test)
     if not validation.chances:
         raise DataError(
@@ -224,12 +224,31 @@ def fit(validation: LabelSet | None, test: LabelSet) -> Fitted:
     if lacking:
         raise DataError(f"the validation predictions lack {len(lacking)} labels", _some(lacking))
     at = [places[label] for label in test.labels]
-    scores, truth = validation.scores[:, at], validation.truth[:, at]
+    return fit_on(validation.scores[:, at], validation.truth[:, at], test.labels)
+
+
+def fit_on(scores: Floats, truth: Floats, names: Sequence[str]) -> Fitted:
+    """Fit one temperature, and of the cooled probabilities a threshold a label.
+
+    Args:
+        scores: (n, C) probabilities of validation images.
+        truth: (n, C), 0 or 1, NaN unknown.
+        names: Of the C labels.
+    """
     temperature = calibration.fit_temperature(scores, truth)
     cool = calibration.cool(scores, temperature)
-    cuts = {label: best_threshold(cool[:, c], truth[:, c]) for c, label in enumerate(test.labels)}
-    said = f"highest F1 on {len(validation.ids)} validation images; one temperature, {temperature:.4g}"
-    return Fitted(cuts, temperature, said)
+    cuts = {label: best_threshold(cool[:, c], truth[:, c]) for c, label in enumerate(names)}
+    return Fitted(cuts, temperature, said_of(temperature, f"{len(scores)} validation images"))
+
+
+def said_of(temperature: float, where: str) -> str:
+    """How was fitted, for the protocol."""
+    return f"highest F1 on {where}; one temperature, {temperature:.4g}"
+
+
+def unfitted(names: Sequence[str]) -> Fitted:
+    """What counts where there is no validation."""
+    return Fitted(dict.fromkeys(names, 0.5), 1.0, "0.5 for every label; nothing was fitted")
 
 
 def _refuse_shared(validation: LabelSet, test: LabelSet) -> None:
