@@ -65,7 +65,7 @@ class EvaluateConfig:
         unmatched: "refuse" references without a prediction, or "leave" them out.
         operating: Specificity at which the sensitivity is read off the curve, and the reverse.
         meteor: Run METEOR where Java and its jar are there.
-        extra: More scores of reports: radgraph, chexbert, green, or "package.module:function".
+        extra: More scores of reports: radgraph, chexbert, green, radeval:METRIC, "package.module:function".
         bootstrap: Resamples over patients for the intervals, and permutations; 0 for none.
         search: How the decoder chooses its words.
         mapped: Worst and best cases, of each so many, with maps of attention in the gallery of

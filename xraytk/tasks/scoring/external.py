@@ -1,4 +1,4 @@
-"""Scores of other people's models: RadGraph, CheXbert, GREEN, or any function of yours.
+"""Scores of other people's models: RadGraph, CheXbert, GREEN, RadEval's, or any function of yours.
 
 They are run only when asked for, need packages and weights of their own, and are never
 replaced: where one cannot run, the reason stands in its place.
@@ -6,8 +6,10 @@ replaced: where one cannot run, the reason stands in its place.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,6 +53,19 @@ def _green(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, li
     return {"green": [float(x) for x in each]}
 
 
+def _radeval(metric: str) -> Each:
+    """One of RadEval's scores, of every pair."""
+
+    def each(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
+        module = importlib.import_module("radeval")
+        scorer = module.RadEval(metrics=[metric], per_sample=True, show_progress=False)
+        found = scorer(refs=list(references), hyps=list(hypotheses))
+        low = " (lower is better)" if metric in DISTANCES else ""
+        return {f"radeval {key}{low}": [float(x) for x in values] for key, values in found.items()}
+
+    return each
+
+
 def chexbert(texts: Sequence[str]) -> list[dict[str, int | None]] | str:
     """Label reports with CheXbert, or say why it cannot; a blank report speaks of nothing.
 
@@ -81,6 +96,14 @@ def _state(value: int | str) -> int | None:
     return None if value == "" else int(value)
 
 
+RADEVAL = (
+    "bertscore", "bleu", "f1chexbert", "green", "radcliq", "radeval_bertscore", "radgraph", "ratescore",
+    "rouge", "srrbert", "temporal",
+)  # fmt: skip
+"""Scores of RadEval that run on this machine; its others send reports to a company's server."""
+DISTANCES = ("radcliq",)
+"""Those of which RadEval gives a distance for every pair."""
+_RADEVAL_INSTALL = "pip install radeval; it fetches the model of the score from Hugging Face at first use"
 KNOWN = {
     "radgraph": Known(
         "radgraph",
@@ -94,6 +117,7 @@ KNOWN = {
         "from Hugging Face at first use, and wants a GPU",
         _green,
     ),
+    **{f"radeval:{metric}": Known("radeval", _RADEVAL_INSTALL, _radeval(metric)) for metric in RADEVAL},
 }
 
 
@@ -126,7 +150,8 @@ def score(
             out[name] = absent(each, len(references))
             continue
         try:
-            values = each(hypotheses, references)
+            with contextlib.redirect_stdout(sys.stderr):  # ours holds the result and nothing else
+                values = each(hypotheses, references)
         except Exception as error:  # whatever another package raises; its text may hold a report
             todo = f"; {KNOWN[name].install}" if name in KNOWN else ""
             out[name] = absent(
@@ -148,7 +173,7 @@ def _find(name: str) -> Each | str:
             return f"absent: no package {known.module} ({known.install})"
         return known.each
     module, _, function = name.partition(":")
-    if not function:
+    if not function or module == "radeval":
         raise UsageError(
             f"there is no score {name!r}", f"wanted {', '.join(KNOWN)}, chexbert, or package.module:function"
         )

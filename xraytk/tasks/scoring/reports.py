@@ -38,7 +38,7 @@ class ReportOptions:
         uncertain: How an uncertain finding counts; "" is R2Gen's "negative" under its protocol
             and "positive" under "full".
         meteor: Run METEOR where Java and its jar are there.
-        extra: Other scores: radgraph, chexbert, green, or "package.module:function".
+        extra: Other scores: radgraph, chexbert, green, radeval:METRIC, or "package.module:function".
         leave: Leave references without a prediction out, instead of refusing.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
