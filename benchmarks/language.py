@@ -1,6 +1,6 @@
 """Do the report decoders learn the language of reports? Perplexity on held-out texts, without images.
 
-    python benchmarks/language.py reports.jsonl [--lang en|zh] [--out FOLDER] [--seeds 3] [--steps 1500] [--json]
+    python benchmarks/language.py reports.jsonl [--lang zh] [--out FOLDER] [--seeds 3] [--steps 3000]
 
 The decoders of `xraytk finetune report` (plain, r2gen, cmn) learn the reports of Indiana University
 (Open-i): findings and impression in English, or the machine-made Chinese captions. They see one
@@ -52,18 +52,18 @@ from xraytk.train.optim import OptimConfig
 
 LONGEST = 320
 DECODER = DecoderConfig(
-    width=128,
+    width=64,
     depth=2,
     heads=4,
     max_tokens=LONGEST,
     min_count=2,
-    dropout=0.2,
-    memory=MemoryConfig(slots=3, rows=256, top_k=16, image_dropout=0.0),
+    dropout=0.1,
+    memory=MemoryConfig(slots=3, rows=64, top_k=8, image_dropout=0.0),
 )
 EYE = VitConfig(image_px=16, patch_px=16, width=16, depth=1, heads=1)
 """Shape of an encoder that nobody asks."""
-OPTIM = OptimConfig(lr=2e-3, weight_decay=0.05, beta2=0.98, warmup_share=0.05)
-BATCH = 16
+OPTIM = OptimConfig(lr=3e-3, weight_decay=0.05, beta2=0.98, warmup_share=0.05)
+BATCH = 8
 ORDERS = {"unigram": 1, "trigram": 3, "5-gram": 5}
 KINDS = ("plain", "r2gen", "cmn")
 
@@ -102,7 +102,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("language"), help="for runs, which go on")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--write", type=int, default=300, help="texts that each kind writes by chance")
     parser.add_argument("--bootstrap", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
@@ -160,9 +160,9 @@ def trained(
         steps=args.steps,
         batch=BATCH,
         optim=OPTIM,
-        save_every=500,
+        save_every=250,
         log_every=50,
-        validate_every=100,
+        validate_every=250,
         seed=seed,
         machine=MachineConfig(device="cpu", micro_batch=BATCH),
     )
@@ -204,8 +204,8 @@ def _training(texts: Sequence[str], lang: str, seed: int) -> Callable[[int], Ite
 
 
 def _batches(texts: Sequence[str], lang: str) -> Iterator[Batch]:
-    for at in range(0, len(texts), 2 * BATCH):
-        yield _batch(texts[at : at + 2 * BATCH], lang)
+    for at in range(0, len(texts), 4 * BATCH):
+        yield _batch(texts[at : at + 4 * BATCH], lang)
 
 
 def _batch(texts: Sequence[str], lang: str) -> Batch:

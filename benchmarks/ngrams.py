@@ -35,13 +35,8 @@ class NGrams:
         starts = {numbers[0] for numbers in sequences}
         for k in range(1, order):
             before = Counter(gram[1:] for gram in counts[k + 1])
-            counts[k] = Counter(
-                {
-                    g: c if g[0] in starts else before[g]
-                    for g, c in counts[k].items()
-                    if before[g] or g[0] in starts
-                }
-            )
+            known = {g: c if g[0] in starts else before[g] for g, c in counts[k].items()}
+            counts[k] = Counter({g: c for g, c in known.items() if c})
         self.counts = counts
         self.discounts = [0.0] + [_discount(c) for c in counts[1:]]
         self.totals: dict[Gram, int] = defaultdict(int)

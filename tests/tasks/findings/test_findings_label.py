@@ -221,3 +221,10 @@ def test_many_reports_are_labelled_as_one_by_one() -> None:
 def test_a_text_that_repeats_itself_without_end_says_what_it_says_once(unit: str, lang: str) -> None:
     """No pattern may go back without end: such a one would never return here."""
     assert set(of(unit * (4000 // len(unit)), lang).items()) >= set(of(unit, lang).items())
+
+
+def test_a_report_in_another_language_says_nothing() -> None:
+    texts = ["双肺未见异常。", "Kein Pneumothorax. Das Herz ist normal groß.", "The lungs are clear."]
+    found = [labels.findings for labels in label_many(texts, "en")]
+    assert [one["No Finding"] for one in found] == [None, None, 1]
+    assert set(found[1].values()) == {None}

@@ -110,6 +110,16 @@ def test_findings_are_right_missed_or_made() -> None:
     assert "missed: Mass" in marked.chips(found)
 
 
+def test_a_text_without_end_is_cut_on_the_page_and_scored_whole() -> None:
+    text = "Left effusion. No edema. " * 8000 + "Pneumothorax."
+    case = pages.cases_of({"generated": pairs([text], ["Pneumothorax."])}, "en")[0]
+    shown = text_of(pages.sides(case))
+    assert "... [200,013 characters in all]" in shown
+    assert len(shown) < 2 * pages.LONGEST
+    assert case.labels["generated"].findings["Pneumothorax"] == 1
+    assert "✓ Pneumothorax" in shown
+
+
 def pairs(hyps: list[str], refs: list[str]) -> reports.Pairs:
     ids = tuple(f"i{n}" for n in range(len(refs)))
     return reports.Pairs(ids, ids, tuple(hyps), tuple(refs))

@@ -18,7 +18,7 @@ from xraytk.tasks.findings.english import ENGLISH
 from xraytk.tasks.findings.labels import UNSIDED, Labels, Mention, aggregate
 from xraytk.tasks.findings.places import Place, sides_of
 from xraytk.tasks.findings.rules import ALL, Cue, Mark, Meaning, Organ, Quality, Rules, Says, Term, Token
-from xraytk.tasks.findings.sentences import sentences, statements
+from xraytk.tasks.findings.sentences import language_of, sentences, statements
 
 _RULES: dict[str, Rules] = {"en": ENGLISH, "zh": CHINESE}
 _WIDE = {
@@ -78,8 +78,11 @@ def label(text: str, lang: str) -> Labels:
 
 
 def label_many(texts: Iterable[str], lang: str) -> list[Labels]:
-    """Label reports one after the other; sentences that come again are read once."""
-    return [label(text, lang) for text in texts]
+    """Label reports one after the other; sentences that come again are read once.
+
+    A text in another language says nothing: by the rules of this one it would have no finding.
+    """
+    return [label(text if language_of(text) in (lang, "") else "", lang) for text in texts]
 
 
 @lru_cache(maxsize=_CACHED)

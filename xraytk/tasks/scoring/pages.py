@@ -25,6 +25,8 @@ from xraytk.tasks.scoring.versus import Versus
 Pictures = Callable[[str], NDArray[np.uint8] | None]
 SHOWN = 40
 """Cases on a page."""
+LONGEST = 5000
+"""Characters of a text on a page."""
 SIDES = (
     marked.STYLE
     + """
@@ -53,10 +55,11 @@ class Case:
 
     Args:
         name: Image id.
-        reference: The report.
-        generated: By system.
+        reference: The report, as far as it is shown.
+        generated: By system, likewise.
         rouge: ROUGE-L by system.
-        labels: What rules read in the reference ("") and in the text of each system.
+        labels: What rules read in the reference ("") and in the text of each system; the mentions are
+            those of what is shown.
     """
 
     name: str
@@ -85,7 +88,23 @@ def cases_of(systems: Mapping[str, Pairs], lang: str) -> list[Case]:
         total = sum(worth(rouge[name], truth[i], said[name]) for name in systems)
         ranked.append((total, image, Case(image, reference, generated, rouge, said)))
     ranked.sort(key=lambda entry: entry[:2])
-    return [case for _, _, case in ranked]
+    return [_shown(case) for _, _, case in ranked]
+
+
+def _shown(case: Case) -> Case:
+    """A case whose texts are cut where a page would not bear more."""
+    if len(case.reference) <= LONGEST and all(len(text) <= LONGEST for text in case.generated.values()):
+        return case
+    labels = {
+        name: Labels(found.findings, tuple(m for m in found.mentions if m.end <= LONGEST))
+        for name, found in case.labels.items()
+    }
+    generated = {name: _cut(text) for name, text in case.generated.items()}
+    return Case(case.name, _cut(case.reference), generated, case.rouge, labels)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... [{len(text):,} characters in all]"
 
 
 def worth(rouge: float, truth: Labels, said: Labels) -> float:

@@ -152,8 +152,8 @@ def _checked(pairs: Pairs, predictions: str, references: str, lang: str) -> Pair
             raise _other_language(name, lang, wrong, [said for _, said in spoken])
         if wrong:
             notes.append(
-                f"{len(wrong):,} texts of {name} are not in language {lang}, and are scored as they are, "
-                f"first: {given.first(wrong)}"
+                f"{len(wrong):,} texts of {name} are not in language {lang}: their words are scored as they "
+                f"are, and no finding is read in them, first: {given.first(wrong)}"
             )
     return Pairs(pairs.ids, pairs.patients, pairs.hypotheses, pairs.references, pairs.facts, tuple(notes))
 
