@@ -199,7 +199,7 @@ def _say(kind: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(_say(a) for a in get_args(kind) if a is not type(None))
     if origin is Literal:
-        return "one of " + ", ".join(str(a) for a in get_args(kind))
+        return "one of " + ", ".join(str(a) or '""' for a in get_args(kind))
     if origin is tuple:
         inner = get_args(kind)
         count = "" if inner[-1] is Ellipsis else f"{len(inner)} times "

@@ -60,6 +60,12 @@ def test_a_score_that_varies_by_next_to_nothing_has_the_interval_of_its_multiple
     assert tiny.bca_low == pytest.approx(plain.bca_low * 1e-150, rel=1e-9)
 
 
+def test_one_patient_has_no_interval() -> None:
+    (found,) = bootstrap.draw(mean_of(np.arange(5.0)), ["p"] * 5, resamples=20, seed=0).values()
+    assert found.value == 2
+    assert np.isnan([found.low, found.high, found.bca_low, found.bca_high]).all()
+
+
 def test_draws_in_which_a_score_does_not_exist_are_left_out() -> None:
     def some(weights: Floats) -> Floats:
         return np.where(weights[:, 0] > 0, weights[:, 0], np.nan)[:, None]

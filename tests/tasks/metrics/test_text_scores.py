@@ -64,6 +64,13 @@ def test_cider_of_a_single_pair_is_zero_and_is_reported_as_absent() -> None:
     assert found["rouge_l"].value == 1.0
 
 
+def test_cider_of_references_that_are_all_the_same_is_absent() -> None:
+    found = metrics.score_texts(["a b", "c"], ["a b", "a b"], "en", ["p", "q"], resamples=5)
+    assert np.isnan(found["cider"].value)
+    assert "references that differ" in found["cider"].reason
+    assert found["rouge_l"].value == 0.5
+
+
 def test_empty_hypotheses_score_zero_and_raise_nothing() -> None:
     assert plain(["", "", ""], REFS) == pytest.approx(dict.fromkeys(metrics.TEXT_METRICS, 0.0), abs=1e-9)
 
@@ -148,10 +155,11 @@ def test_intervals_are_over_patients_not_images() -> None:
     truth = np.tile([1.0, 0.0], 20)
     scores = np.tile([0.9, 0.1, 0.4, 0.6], 10)
     apart = metrics.score_labels(scores[:, None], truth[:, None], ["A"], {}, [str(i) for i in range(40)])
-    together = metrics.score_labels(scores[:, None], truth[:, None], ["A"], {}, ["p"] * 40)
+    alike = [str(i // 4 % 2) for i in range(40)]  # two patients with the same images: no resample differs
+    together = metrics.score_labels(scores[:, None], truth[:, None], ["A"], {}, alike)
     assert together["A"]["auroc"].low == together["A"]["auroc"].high == apart["A"]["auroc"].value
     assert apart["A"]["auroc"].low < apart["A"]["auroc"].value < apart["A"]["auroc"].high
-    assert (together["A"]["auroc"].patients, together["A"]["auroc"].n) == (1, 40)
+    assert (together["A"]["auroc"].patients, together["A"]["auroc"].n) == (2, 40)
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

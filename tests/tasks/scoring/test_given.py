@@ -89,3 +89,16 @@ def test_only_rows_of_the_language_are_taken(jsonl: Callable[..., Path]) -> None
     assert given.languages(path) == ["en", "zh"]
     with pytest.raises(DataError, match="no row of language en"):
         given.read(jsonl("b.jsonl", [{"id": "a", "lang": "zh", "text": "心"}]), "en")
+
+
+def test_columns_of_the_same_name_are_refused(csv: Csv) -> None:
+    with pytest.raises(DataError, match=r"(?s)a.csv has columns of the same name.*first: Edema, edema"):
+        given.read(csv("a.csv", "image_id,Edema,Mass,edema\na,1,0,0\n"))
+
+
+def test_images_of_one_patient_are_told(csv: Csv) -> None:
+    table = given.read(csv("a.csv", "id,patient_id,x\na,p,1\nb,p,1\n"))
+    assert given.patients_of(table, table) == (
+        ("p", "p"),
+        ["all images are of one patient: there is no interval"],
+    )

@@ -42,11 +42,11 @@ class Draws:
     patients: int
 
     def values(self) -> list[Value]:
-        """Every score with both intervals."""
+        """Every score with both intervals; none of a single patient, whose resamples are all the same."""
         out = []
         for m, point in enumerate(self.point):
             there = self.table[~np.isnan(self.table[:, m]), m]
-            low, high = percentile(there)
+            low, high = percentile(there) if self.patients > 1 else (NAN, NAN)
             bca_low, bca_high = bca(float(point), there, self.without[:, m])
             out.append(
                 Value(

@@ -74,7 +74,8 @@ class TextRows:
     Args:
         counts: (n, 10) of `grams.bleu_counts`.
         rouge: (n,).
-        cider: (n,), with the document frequencies of all the references.
+        cider: (n,), with the document frequencies of all the references; NaN where these are all
+            the same text, of which every n-gram weighs nothing.
         meteor: (n, 23) statistics of the jar, or None.
     """
 
@@ -118,6 +119,8 @@ def text_rows(hypotheses: Texts, references: Texts, stats: Floats | None = None)
         stats: (n, 23) of METEOR, if there are.
     """
     counts, ciders = bleu_and_cider(hypotheses, references)
+    if len({tuple(reference) for reference in references}) < 2:
+        ciders = np.full(len(references), np.nan)
     rouge = np.asarray([rouge_l(h, r) for h, r in zip(hypotheses, references, strict=True)], dtype=np.float64)
     return TextRows(counts, rouge, ciders, stats)
 
@@ -155,9 +158,10 @@ def score_texts(
 
 
 def score_rows(rows: TextRows, patients: Sequence[str], *, resamples: int, seed: int) -> dict[str, Value]:
-    """Corpus scores with intervals; CIDEr of a single pair is absent, with the reason."""
+    """Corpus scores with intervals; CIDEr of references that are all the same is absent."""
     values = summarise(rows.score, patients, resamples=resamples, seed=seed)
     out = dict(zip(rows.metrics, values, strict=True))
-    if len(rows.rouge) == 1:
-        out["cider"] = absent("CIDEr needs at least two references", 1)
+    if np.isnan(rows.cider).all():
+        people = len(set(patients))
+        out["cider"] = absent("CIDEr needs at least two references that differ", len(rows.cider), people)
     return out

@@ -91,6 +91,7 @@ def read(path: Path, lang: str = "", unfold: str = "") -> Table:
         for i, column in enumerate(sheet.columns)
         if i not in taken and column.strip()
     }
+    _refuse_columns(sheet.name, [c for i, c in enumerate(sheet.columns) if i not in taken and c.strip()])
     folded = {plain_name(c): columns.pop(c) for c in list(columns) if plain_name(c) in FOLDED and unfold}
     if unfold in folded:
         columns |= _unfolded(folded[unfold], sheet.name, unfold)
@@ -145,6 +146,17 @@ def _refuse_ids(name: str, ids: Sequence[str]) -> None:
             f"{name} has {len(again):,} image ids in more than one row",
             f"first: {first(again)}",
             "Keep one row an image (and language); with several references, choose one.",
+        )
+
+
+def _refuse_columns(name: str, columns: Sequence[str]) -> None:
+    counts = Counter(plain_name(column) for column in columns)
+    again = [column for column in columns if counts[plain_name(column)] > 1]
+    if again:
+        raise DataError(
+            f"{name} has columns of the same name",
+            f"first: {first(again)}",
+            "Keep one of them; case, blanks, _ and - do not tell columns apart.",
         )
 
 
@@ -239,6 +251,8 @@ def match(predictions: Table, references: Table, *, leave: bool) -> tuple[Table,
 def patients_of(predictions: Table, references: Table) -> tuple[tuple[str, ...], list[str]]:
     """The patient of each image; where neither table says, every image is one of its own."""
     known = references.patients or predictions.patients
+    if len(set(known)) == 1:
+        return known, ["all images are of one patient: there is no interval"]
     if known:
         return known, []
     return references.ids, ["no column patient_id: every image counts as a patient of its own, so that "
