@@ -41,6 +41,7 @@ STYLE = (
     SIDES
     + """
 table { font-size: .9em; margin: .3em 0 1em } td { white-space: nowrap }
+.protocol td { white-space: normal; overflow-wrap: anywhere }
 .wide { overflow-x: auto } section { margin: 2em 0 } h2 { font-size: 1.15em }
 img { max-width: 100%; height: auto; background: #fff }
 article { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 1em;
