@@ -75,7 +75,9 @@ def test_text_needs_no_quotes_and_no_is_not_false() -> None:
     assert made.options == {"mask": "random"}
 
 
-@pytest.mark.parametrize("text", ["shares=[0.1]", "shares=0.1", "optim=3", "out=3"])
+@pytest.mark.parametrize(
+    "text", ["shares=[0.1]", "shares=0.1", "optim=3", "out=3", "optim.lr=nan", "optim.lr=inf"]
+)
 def test_wrong_shapes_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         configs.load(SampleConfig, sets=[text])

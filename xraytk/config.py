@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import importlib
 import importlib.resources
+import math
 import tomllib
 import types
 import typing
@@ -172,6 +173,8 @@ def _convert(value: Any, kind: Any) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return dict(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError
         return float(value)
     if kind is Path and isinstance(value, str | Path):
         return Path(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ class Memory:
     def __init__(self, pinned: bool = False) -> None:
         self._pinned = pinned
         self._free: dict[int, list[NDArray[np.uint8]]] = {}  # by size in bytes
+        self._lent: dict[int, tuple[weakref.ref[Any], NDArray[np.uint8]]] = {}  # by id of the reference
+        self._dead: list[weakref.ref[Any]] = []
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Make a tensor that holds anything.
@@ -35,11 +38,23 @@ class Memory:
         """
         if self._pinned:
             return torch.empty(shape, dtype=dtype, pin_memory=True)
-        free = self._free.setdefault(math.prod(shape), [])
+        self._take_back()
         try:
-            block = free.pop()
-        except IndexError:
+            block = self._free[math.prod(shape)].pop()
+        except (KeyError, IndexError):
             block = np.empty(math.prod(shape), np.uint8)
         lent = block.view()  # torch holds on to this object as long as it uses the bytes
-        weakref.finalize(lent, free.append, block).atexit = False
+        # no function of Python's may be called back: Ctrl-C that comes within one is lost
+        gone = weakref.ref(lent, self._dead.append)
+        self._lent[id(gone)] = (gone, block)
         return torch.from_numpy(lent).view(dtype).view(shape)
+
+    def _take_back(self) -> None:
+        """Free the blocks whose tensors are gone; from any thread."""
+        while True:
+            try:
+                gone = self._dead.pop()
+            except IndexError:
+                return
+            _, block = self._lent.pop(id(gone))
+            self._free.setdefault(block.size, []).append(block)

@@ -42,22 +42,21 @@ class PieceVocabulary:
         """The tokenizer of a transformers model.
 
         Args:
-            name: Its folder.
+            name: Its folder, or its name on Hugging Face, from where it is fetched once.
 
         Raises:
-            DataError: If the folder holds no tokenizer.
+            DataError: If there is none.
             UsageError: If it is not one of transformers' fast ones.
         """
-        if not Path(name).is_dir():
-            raise DataError(
-                f"there is no tokenizer {name}",
-                "wanted the folder of a transformers tokenizer, or one of our vocabularies",
-                "Set decoder.vocabulary to words, wordpiece, r2gen, r2gen-mimic or a folder.",
-            )
         try:
-            found = AutoTokenizer.from_pretrained(name, local_files_only=True)
+            found = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
-            raise DataError(f"cannot load the tokenizer {name}", str(error).splitlines()[0]) from None
+            raise DataError(
+                f"cannot load the tokenizer {name}",
+                str(error).splitlines()[0],
+                "Set decoder.vocabulary to words, wordpiece, r2gen, r2gen-mimic, or the folder or name of a "
+                "transformers tokenizer.",
+            ) from None
         if not found.is_fast:
             raise UsageError(f"the tokenizer {name} does not serve", "wanted a fast one (tokenizer.json)")
         return cls(Tokenizer.from_str(found.backend_tokenizer.to_str()))

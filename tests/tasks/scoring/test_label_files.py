@@ -73,6 +73,25 @@ def test_thresholds_and_temperature_are_fitted_on_validation_only(files: dict[st
     assert before != found.tables["labels"]["macro"]["brier"].value
 
 
+def test_a_temperature_changes_no_rank_however_small_the_probabilities(csv: Csv) -> None:
+    scores, truth = drawn()
+    scores = (scores / (1 - scores)) ** 3 * 1e-12  # of a rare label: far from 0.5, and unsure of themselves
+    rows = [[f"i{n}", *scores[n]] for n in range(80)]
+    pairs = (
+        written(csv, "p.csv", "image_id,Edema,Mass", rows[:40]),
+        written(csv, "v.csv", "image_id,Edema,Mass", rows[40:]),
+    )
+    known = written(csv, "r.csv", "image_id,Edema,Mass", [[f"i{n}", *truth[n]] for n in range(80)])
+    test, validation = labels.read_sets(pairs[0], known, pairs[1], None, OPTIONS)
+    fitted = labels.fit(validation, test)
+    assert fitted.temperature > 2
+    found = labels.score(test, OPTIONS, fitted).tables["labels"]
+    for c, name in enumerate(("Edema", "Mass")):
+        assert found[name]["auroc"].value == pytest.approx(roc_auc_score(truth[:40, c], scores[:40, c]))
+        cool = labels.cooled(test, fitted).scores[:, c]
+        assert np.array_equal(np.argsort(cool, kind="stable"), np.argsort(scores[:40, c], kind="stable"))
+
+
 def test_what_is_fitted_on_is_never_scored(csv: Csv, files: dict[str, Path]) -> None:
     with pytest.raises(DataError, match=r"40 images are in the validation predictions"):
         labels.fit(

@@ -14,7 +14,8 @@ from xraytk.tasks.metrics.values import Floats, Score, ratio
 BINS = 15
 LEAST, MOST = 0.05, 20.0
 """Range of the temperature."""
-_TINY = 1e-7
+_LEAST, _MOST = float(np.finfo(np.float64).tiny), float(np.nextafter(1, 0))
+"""Probabilities whose logits are taken: 0 and 1 have none."""
 
 
 def brier(chances: Floats, truth: Floats) -> Score:
@@ -101,7 +102,7 @@ def fit_temperature(chances: Floats, truth: Floats) -> float:
     yes, no = int(positive.sum()), int((~positive).sum())
     if not yes or not no:
         return 1.0
-    logits = logit(np.clip(chances[known], _TINY, 1 - _TINY))
+    logits = logit(np.clip(chances[known], _LEAST, _MOST))
     target = np.where(positive, (yes + 1) / (yes + 2), 1 / (no + 2))
 
     def loss(log_t: float) -> float:
@@ -116,7 +117,7 @@ def cool(chances: Floats, temperature: float) -> Floats:
     """Divide the logits of probabilities by a temperature."""
     if temperature == 1.0:
         return chances
-    scaled = expit(logit(np.clip(chances, _TINY, 1 - _TINY)) / temperature)
+    scaled = expit(logit(np.clip(chances, _LEAST, _MOST)) / temperature)
     return np.asarray(scaled, dtype=np.float64)
 
 

@@ -273,8 +273,7 @@ def score(test: LabelSet, options: LabelOptions, fitted: Fitted) -> Scored:
         options: How.
         fitted: Of `fit`.
     """
-    cool = cooled(test, fitted)
-    panel = panel_of(cool, fitted, options)
+    panel = panel_of(test, fitted, options)
     draws = {"resamples": options.resamples, "seed": options.seed}
     scores = panel.values(test.patients, **draws)
     for label in test.lacking:
@@ -283,7 +282,7 @@ def score(test: LabelSet, options: LabelOptions, fitted: Fitted) -> Scored:
     if fitted.temperature != 1.0:
         before = label_panel(test.scores, test.truth, test.labels, {}, metrics=("brier", "ece"))
         tables["before temperature scaling"] = before.values(test.patients, **draws)
-    groups = groups_of(panel_of(cool, fitted, options, GROUP_METRICS), test.facts, test.patients, **draws)
+    groups = groups_of(panel_of(test, fitted, options, GROUP_METRICS), test.facts, test.patients, **draws)
     return Scored(
         "classify",
         len(test.ids),
@@ -293,7 +292,7 @@ def score(test: LabelSet, options: LabelOptions, fitted: Fitted) -> Scored:
         dict.fromkeys(test.lacking, "not predicted: no such column"),
         test.notes,
         {"labels": groups},
-        rows_of(cool),
+        rows_of(cooled(test, fitted)),
         {
             "thresholds": fitted.thresholds,
             "temperature": fitted.temperature,
@@ -310,9 +309,18 @@ def cooled(test: LabelSet, fitted: Fitted) -> LabelSet:
 def panel_of(
     test: LabelSet, fitted: Fitted, options: LabelOptions, metrics: Sequence[str] = ALL_LABEL_METRICS
 ) -> Panel:
-    """The table of scores at the fitted thresholds."""
+    """The table of scores after temperature scaling, at the fitted thresholds.
+
+    Ranks are those before: cooled probabilities next to 0 or 1 can be the same number.
+    """
     return label_panel(
-        test.scores, test.truth, test.labels, fitted.thresholds, metrics=metrics, operating=options.operating
+        cooled(test, fitted).scores,
+        test.truth,
+        test.labels,
+        fitted.thresholds,
+        metrics=metrics,
+        operating=options.operating,
+        ranks=test.scores,
     )
 
 
