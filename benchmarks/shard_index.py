@@ -64,6 +64,8 @@ def make(folder: Path, samples: int) -> None:
         columns: dict[str, object] = {
             "image_id": [f"{i:016x}" for i in ids[rows]],
             "split": ["train"] * count,
+            "study": [f"{i:016x}"[::-1] for i in ids[rows]],
+            "view": ["PA"] * count,
             "shard": [f"{name}.tar"] * count,
         }
         for slot, member in enumerate(TYPICAL):

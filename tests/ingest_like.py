@@ -34,9 +34,13 @@ def make(
     views: Sequence[str] = ("PA",),
     contours: bool = True,
     sides: bool = True,
+    in_study: int = 1,
     picture: Callable[[int], np.ndarray[Any, Any]] = picture,
 ) -> list[str]:
-    """Write ``work/ingest`` and ``work/masks``; return the ids in order of their number."""
+    """Write ``work/ingest`` and ``work/masks``; return the ids in order of their number.
+
+    So many images after each other are a study ``in_study``, each of its own patient; splits go by studies.
+    """
     ids = [image_id(i) for i in range(count)]
     rows = []
     for i, name in enumerate(ids):
@@ -46,11 +50,11 @@ def make(
         rows.append(
             {
                 "image_id": name,
-                "patient_hash": name[::-1],
-                "study_hash": f"s{i:015d}",
+                "patient_hash": ids[i - i % in_study][::-1],
+                "study_hash": f"s{i // in_study:015d}",
                 "source_sha256": "5ec4e7" * 10,
                 "source_hash": "50c4ce",
-                "split": splits[i % len(splits)],
+                "split": splits[i // in_study % len(splits)],
                 "path": path,
                 "height": image.shape[0],
                 "width": image.shape[1],

@@ -26,6 +26,7 @@ from xraytk.data import manifest, shards
 from xraytk.data.pictures import to_8bit
 from xraytk.errors import DataError, RunConflictError, UsageError
 from xraytk.files import folder_lock, sha256_of
+from xraytk.records import VIEWS
 
 
 class Notes:
@@ -141,7 +142,7 @@ def test_the_tar_command_lists_the_members(tmp_path):
     if shutil.which("tar") is None:
         pytest.skip("needs the tar command")
     listed = subprocess.run(["tar", "tf", tar], check=True, capture_output=True, text=True).stdout.split()
-    first, second = sorted(ids)
+    first, second = ids  # by study
     zh = [f"{n}.zh.txt" for n in ids[1:]]
     wanted = [
         f"{name}.{end}"
@@ -286,7 +287,7 @@ def selection(path: Path, keep: dict[str, bool]) -> Path:
 
 
 def test_only_selected_images_go_in_and_another_selection_rewrites_what_it_must(tmp_path):
-    ids = sorted(ingest_like.make(tmp_path, 12, splits=["train"]))
+    ids = ingest_like.make(tmp_path, 12, splits=["train"])  # by study
     some = selection(tmp_path / "some.parquet", {name: i % 2 == 0 for i, name in enumerate(ids[:10])})
     result = run(tmp_path, select=some, max_samples=2)
     assert result.skipped == {"unselected": 7}  # five say no, two are not in the table
@@ -296,6 +297,38 @@ def test_only_selected_images_go_in_and_another_selection_rewrites_what_it_must(
     result = run(tmp_path, select=other, max_samples=2)
     assert (result.kept, result.shards) == (2, 3)  # the first four are the same
     assert run(tmp_path, max_samples=2).samples == {"train": 12}
+
+
+def test_the_images_of_a_study_lie_beside_each_other_in_one_shard(tmp_path):
+    ids = ingest_like.make(tmp_path, 16, in_study=2, views=("PA", "LATERAL"))
+    result = run(tmp_path, max_samples=3, views=("PA", "LATERAL"))
+    index = shards.ShardIndex.load(tmp_path / "shards")
+    assert result.samples == {"train": 12, "val": 2, "test": 2}
+    assert [s.count for s in index.shards] == [2] * 8  # three would cut a study
+    for row in range(0, 16, 2):
+        pair = slice(row, row + 2)
+        names = [name.decode() for name in index.image_id[pair]]
+        assert names == sorted(names)
+        assert ids.index(names[0]) // 2 == ids.index(names[1]) // 2
+        assert len(set(index.study[pair])) == 1
+        assert [VIEWS[v] for v in index.view[pair]] == [("PA", "LATERAL")[ids.index(n) % 2] for n in names]
+    assert len(set(index.study.tolist())) == 8
+
+
+def test_a_study_of_more_images_than_a_shard_holds_is_cut(tmp_path):
+    ingest_like.make(tmp_path, 7, in_study=5, splits=["train"])
+    run(tmp_path, max_samples=4)
+    index = shards.ShardIndex.load(tmp_path / "shards")
+    assert [s.count for s in index.shards] == [4, 3]  # the rest of the first goes with the second
+
+
+def test_one_number_for_the_studies_of_all_patients_makes_no_study_of_two_patients(tmp_path):
+    ingest_like.make(tmp_path, 4, splits=["train"])
+    path = tmp_path / "ingest/manifest/part-00000.parquet"
+    rows = [{**row, "study_hash": "same"} for row in pq.read_table(path).to_pylist()]
+    manifest.write_table(path, manifest.MANIFEST, rows)
+    run(tmp_path)
+    assert len(set(shards.ShardIndex.load(tmp_path / "shards").study.tolist())) == 4
 
 
 def test_a_mended_shard_of_a_selection_needs_the_selection_no_more(tmp_path):

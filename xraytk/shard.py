@@ -1,9 +1,9 @@
 """``xraytk shard``: manifest, images, contours, reports and labels into tar shards.
 
-Which sample goes into which shard depends on the tables alone: each split is sorted by
-``image_id`` and cut every ``max_samples``. A shard that is whole and was made from the same
-input is kept, so the verb can be killed at any moment and run again, and a new report rewrites
-one shard, not all. The index is written last.
+Which sample goes into which shard depends on the tables alone: each split is sorted by study and
+``image_id``, and cut before ``max_samples`` are exceeded, between studies. A shard that is whole
+and was made from the same input is kept, so the verb can be killed at any moment and run again,
+and a new report rewrites one shard, not all. The index is written last.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class ShardConfig:
         quality: Of JPEG, 1 to 100.
         also_px: Long side of a second, smaller image beside each; 0 for none.
         select: Table of image_id and keep, as `xraytk curate` writes it; all images by default.
-        max_samples: Samples in one shard. More make fewer, larger files.
+        max_samples: Most samples in one shard. More make fewer, larger files. The images of a study
+            lie in one shard, unless they are more.
         views: Views that are kept.
         workers: Threads that encode; 0 for one a core. Changes no byte of the output.
         verify: Write nothing, and check every byte of the shards that are there.
@@ -147,7 +148,7 @@ def run(config: ShardConfig, progress: Progress | None = None) -> ShardResult:
         remove_leftovers(out)
         remove_leftovers(out / "parts")
         inputs = _inputs(config, out, config.views, config.also_px, progress)
-        plans = _cut(inputs.split, config.max_samples)
+        plans = _cut(inputs.split, inputs.begins, config.max_samples)
         parts, kept = _make_parts(plans, inputs, recipe, out, config.workers, progress)
         head = _finish(plans, parts, inputs, recipe, out)
     return _result(head, kept, out)
@@ -197,15 +198,26 @@ def _result(head: Mapping[str, Any], kept: int, out: Path) -> ShardResult:
     )
 
 
-def _cut(split: NDArray[Any], max_samples: int) -> list[_Plan]:
-    """Cut each split into shards of consecutive rows; ``split`` is that of each row, sorted."""
+def _cut(split: NDArray[Any], begins: NDArray[np.bool_], max_samples: int) -> list[_Plan]:
+    """Cut each split into shards of consecutive rows, between studies where that can be.
+
+    Args:
+        split: (n,) that of each row, sorted.
+        begins: (n,) True at the first row of each study; one of each split begins a study.
+        max_samples: Most rows of a shard.
+    """
     plans = []
+    ends = np.append(np.flatnonzero(begins), len(begins))  # where a shard may end, rising
     for name, first, count in zip(
         *(a.tolist() for a in np.unique(split, return_index=True, return_counts=True)), strict=True
     ):
-        for number, start in enumerate(range(first, first + count, max_samples)):
-            rows = range(start, min(start + max_samples, first + count))
-            plans.append(_Plan(f"{name}-{number:06d}", name, rows))
+        start, number = first, 0
+        while start < first + count:
+            most = min(start + max_samples, first + count)
+            end = int(ends[np.searchsorted(ends, most, "right") - 1])
+            end = end if end > start else most
+            plans.append(_Plan(f"{name}-{number:06d}", name, range(start, end)))
+            start, number = end, number + 1
     return sorted(plans, key=lambda plan: plan.rows.start)
 
 

@@ -15,6 +15,7 @@ import pytest
 from xraytk import shard
 from xraytk.data import shard_index, shards
 from xraytk.errors import DataError
+from xraytk.records import VIEWS
 
 
 @pytest.fixture
@@ -47,6 +48,8 @@ def test_the_index_is_what_the_table_says(folder):
     index, table = shards.ShardIndex.load(folder), pq.read_table(folder / "index.parquet")
     assert [i.decode() for i in index.image_id] == table["image_id"].to_pylist()
     assert [index.shards[s].name for s in index.shard] == table["shard"].to_pylist()
+    assert [i.decode() for i in index.study] == table["study"].to_pylist()
+    assert [VIEWS[v] for v in index.view] == table["view"].to_pylist()
     for name, slot in shards.SLOT.items():
         for what, missing in (("offset", -1), ("length", -1), ("crc32", 0)):
             wanted = [missing if v is None else v for v in table[f"{name}_{what}"].to_pylist()]
@@ -64,8 +67,8 @@ def test_an_index_from_bytes_names_the_place_it_came_from(folder):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"format": 1}, "shards of format 1"),
-        ({"format": 3}, "this version reads 2"),
+        ({"format": 2}, r"shards of format 2\n.*reads 3\n.*Run `xraytk shard` again"),
+        ({"format": 4}, "this version reads 3"),
         ({"codec": "webp"}, "the codec 'webp'"),
         ({"labels": None}, "lacks a usable labels"),
         ({"shards": []}, "broken index"),
@@ -77,6 +80,24 @@ def test_an_index_of_another_version_or_content_is_refused(folder, facts, messag
     rewrite(folder, **facts)
     with pytest.raises(DataError, match=message):
         shards.ShardIndex.load(folder)
+
+
+@pytest.mark.parametrize(("column", "value"), [("study", None), ("view", "FRONT"), ("view", None)])
+def test_a_sample_without_a_study_or_of_no_known_view_is_refused(folder, column, value):
+    table = pq.read_table(folder / "index.parquet")
+    at = table.schema.get_field_index(column)
+    table = table.set_column(at, column, pa.array([value, *table[column].to_pylist()[1:]], pa.string()))
+    data = shard_index.index_bytes(table)
+    (folder / "index.parquet").write_bytes(data)
+    rewrite(folder, index_sha256=hashlib.sha256(data).hexdigest())
+    with pytest.raises(DataError, match="broken index"):
+        shards.ShardIndex.load(folder)
+
+
+def test_studies_of_two_patients_with_one_number_are_two(folder):
+    assert shard_index.study_of("p1", "s") != shard_index.study_of("p2", "s")
+    assert shard_index.study_of("p1", "s") == shard_index.study_of("p1", "s")
+    assert len(shard_index.study_of("p1", "s")) == 16
 
 
 def test_a_flipped_byte_anywhere_in_the_index_is_found(folder):
@@ -113,6 +134,8 @@ def test_many_row_groups_and_ids_of_many_lengths_come_back(tmp_path):
     columns |= {
         "image_id": pa.array(ids),
         "split": pa.array(["train"] * count),
+        "study": pa.array([f"{i // 2:x}" for i in range(count)]),
+        "view": pa.array(["PA", "LATERAL"] * (count // 2)),
         "shard": pa.array([f"train-{i // 40_000:06d}.tar" for i in range(count)]),
         "meta_offset": pa.array(range(count), pa.int64()),
         "meta_length": pa.array([7] * count, pa.int32()),
@@ -121,7 +144,7 @@ def test_many_row_groups_and_ids_of_many_lengths_come_back(tmp_path):
     table = shard_index.index_bytes(pa.table(columns, schema=shards.INDEX))
     assert table == shard_index.index_bytes(pa.table(columns, schema=shards.INDEX))
     head = {
-        "format": 2,
+        "format": 3,
         "codec": "tiff",
         "also_px": 0,
         "labels": [],
@@ -135,6 +158,9 @@ def test_many_row_groups_and_ids_of_many_lengths_come_back(tmp_path):
     head["head_sha256"] = shard_index.head_sha256(head)
     index = shards.ShardIndex.from_bytes(json.dumps(head).encode(), table, "here")
     assert [i.decode() for i in index.image_id] == ids
+    assert np.array_equal(index.study[::2], index.study[1::2])
+    assert len(set(index.study.tolist())) == count // 2
+    assert [VIEWS[v] for v in index.view[-2:]] == ["PA", "LATERAL"]
     meta = shards.SLOT["meta"]
     assert index.offset[:, meta].tolist() == list(range(count))
     assert set(index.crc32[:, meta].tolist()) == {2**32 - 1}

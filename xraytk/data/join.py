@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xraytk.data import manifest
 from xraytk.data.selection import kept_by
+from xraytk.data.shard_index import study_of
 from xraytk.data.shard_writer import NAME
 from xraytk.data.side import Side, float_lists, polygon_lists
 from xraytk.errors import DataError
@@ -73,12 +74,16 @@ class Sample:
 
     Args:
         image_id: Hashed id.
+        study: From `shard_index.study_of`.
+        view: One of `VIEWS`.
         path: Of the 16-bit PNG.
         shape: (height, width) of the PNG, as the manifest has it.
         members: Content of the members by their name in `shards.MEMBERS`; no image.
     """
 
     image_id: str
+    study: str
+    view: str
     path: Path
     shape: tuple[int, int]
     members: dict[str, bytes]
@@ -91,7 +96,7 @@ def small_shape(shape: tuple[int, int], long_px: int) -> tuple[int, int]:
 
 
 class Joined:
-    """The tables of the ingest and masks folders, joined, and sorted by split and image_id.
+    """The tables of the ingest and masks folders, joined, and sorted by split, study and image_id.
 
     Args:
         folder: The ingest folder: manifest, and where there are any, reports and labels.
@@ -106,6 +111,7 @@ class Joined:
     Attributes:
         split: (n,) that of each row.
         image_id: That of each row.
+        begins: (n,) bool, True at the first image of each study.
         labels: Names of all labels known of any row, sorted.
         left_out: Number of images left out, by reason: view, unselected.
 
@@ -146,8 +152,10 @@ class Joined:
                 raise DataError(f"{select} keeps none of the {len(kept)} images of the wanted views")
             self.left_out["unselected"] = len(kept) - len(chosen)
             kept = chosen
-        table = kept.sort_by([("split", "ascending"), ("image_id", "ascending")])
+        by = ("split", "study_hash", "patient_hash", "image_id")
+        table = kept.sort_by([(column, "ascending") for column in by])
         self._table = table.combine_chunks()
+        self.begins = _changes(self._table, by[:3])
         self.split: NDArray[Any] = _plain_texts(table["split"])
         self.image_id: pa.Array = self._table["image_id"].combine_chunks()
         self._contours = None if contours is None else self._side_of_contours(contours, scratch)
@@ -252,7 +260,9 @@ class Joined:
                     members[language] = report[language].encode()
             if known:
                 members["labels"] = _json(known)
-            made.append(Sample(row["image_id"], self._folder / row["path"], shape, members))
+            study = study_of(row["patient_hash"], row["study_hash"])
+            path = self._folder / row["path"]
+            made.append(Sample(row["image_id"], study, row["view"], path, shape, members))
         return made
 
     def _meta(self, row: Mapping[str, Any], shape: tuple[int, int]) -> dict[str, Any]:
@@ -278,6 +288,16 @@ def _check_ids(ids: pa.ChunkedArray, folder: Path) -> None:
         )
     if twice := len(ids) - pc.count_distinct(ids).as_py():
         raise DataError(f"{folder} holds {twice} image ids more than once", todo="Run `xraytk ingest` again.")
+
+
+def _changes(table: pa.Table, names: Sequence[str]) -> NDArray[np.bool_]:
+    """(n,) whether a row differs from the one before in any of some columns; the first does."""
+    out = np.ones(len(table), np.bool_)
+    for number, name in enumerate(names):
+        column = table[name].combine_chunks()
+        same = pc.equal(column[1:], column[:-1]).fill_null(False).to_numpy(zero_copy_only=False)
+        out[1:] = ~same if number == 0 else out[1:] | ~same
+    return out
 
 
 def _plain_texts(column: pa.ChunkedArray) -> NDArray[Any]:

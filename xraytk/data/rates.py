@@ -17,7 +17,7 @@ import torch
 
 from xraytk.config import Pixels, rows_cols
 from xraytk.data import codec, shard_parts, synthetic
-from xraytk.data.shard_index import INDEX, ShardIndex
+from xraytk.data.shard_index import INDEX, ShardIndex, study_of
 from xraytk.data.shard_writer import ShardWriter
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.files import atomic_write
@@ -81,7 +81,8 @@ def make_shards(folder: Path, image_px: Pixels, count: int = 4) -> Path:
             }
             image_id = f"{seed:016x}"
             place = writer.add(image_id, members)
-            rows.append({"image_id": image_id, "split": "train", "shard": f"{SHARD}.tar", **place})
+            about = {"image_id": image_id, "study": study_of(image_id, image_id), "view": "PA"}
+            rows.append({**about, "split": "train", "shard": f"{SHARD}.tar", **place})
         sha256 = writer.close()
     part = shard_parts.Part(pa.Table.from_pylist(rows, schema=INDEX), writer.bytes, sha256, {}, "")
     recipe = shard_parts.Recipe(codec="tiff", quality=0, also_px=0)

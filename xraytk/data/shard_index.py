@@ -1,6 +1,7 @@
 """The index of a shards folder: where every member of every sample lies, and its checksum.
 
-``index.parquet`` has one row a sample: id, split, shard; offset, length and CRC-32 of each member.
+``index.parquet`` has one row a sample: id, split, study, view, shard; offset, length and CRC-32 of
+each member.
 ``index.json`` is written last: format, codec, labels, counts, and the SHA-256 of all the others.
 """
 
@@ -22,8 +23,9 @@ from numpy.typing import NDArray
 
 from xraytk.data.codec import CODECS
 from xraytk.errors import DataError
+from xraytk.records import VIEWS
 
-FORMAT = 2
+FORMAT = 3
 MADE_BY = "xraytk shard"
 
 ENDINGS = {  # member: ending of its name in the tar, in the order of the tar; * is the codec's
@@ -42,6 +44,8 @@ INDEX = pa.schema(
     [
         ("image_id", pa.string()),
         ("split", pa.string()),
+        ("study", pa.string()),
+        ("view", pa.string()),
         ("shard", pa.string()),
         *[
             field
@@ -55,9 +59,25 @@ INDEX = pa.schema(
     ],
     metadata={"xraytk.format": str(FORMAT)},
 )
-"""Offsets are of a member's content in the tar, in bytes; null where the sample has none."""
+"""Offsets are of a member's content in the tar, in bytes; null where the sample has none.
+
+Images of one study of one patient share ``study``, see `study_of`; ``view`` is one of `VIEWS`.
+"""
 
 _ROW_GROUP = 65_536
+
+
+def study_of(patient_hash: str, study_hash: str) -> str:
+    """Return what images of a study share in the index: 16 hexadecimal digits.
+
+    The patient is part of it: archives are met whose anonymiser gave all studies one number, and
+    images of two patients must never come together.
+
+    Args:
+        patient_hash: Of the manifest.
+        study_hash: Of the manifest.
+    """
+    return hashlib.sha256(f"{patient_hash} {study_hash}".encode()).hexdigest()[:16]
 
 
 def ending(name: str, codec: str) -> str:
@@ -78,7 +98,7 @@ class ShardInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardIndex:
-    """The index of a shards folder, as flat arrays: about 130 bytes a sample.
+    """The index of a shards folder, as flat arrays: about 150 bytes a sample.
 
     Args:
         place: Where the shards lie, a folder or a URL; for messages and for `folder`.
@@ -87,6 +107,8 @@ class ShardIndex:
         labels: Names of all labels, sorted.
         shards: The tars.
         image_id: (n,) bytes.
+        study: (n,) bytes, from `study_of`.
+        view: (n,) uint8, number in `VIEWS`.
         shard: (n,) int32, number of the sample's tar in ``shards``.
         offset: (n, members) int64, in bytes.
         length: (n, members) int32, in bytes; -1 where there is none.
@@ -99,6 +121,8 @@ class ShardIndex:
     labels: tuple[str, ...]
     shards: tuple[ShardInfo, ...]
     image_id: NDArray[np.bytes_]
+    study: NDArray[np.bytes_]
+    view: NDArray[np.uint8]
     shard: NDArray[np.int32]
     offset: NDArray[np.int64]
     length: NDArray[np.int32]
@@ -174,7 +198,7 @@ class ShardIndex:
         return len(self.image_id)
 
 
-_ARRAYS = ("image_id", "shard", "offset", "length", "crc32")
+_ARRAYS = ("image_id", "study", "view", "shard", "offset", "length", "crc32")
 _HEAD = {
     "codec": str,
     "also_px": int,
@@ -237,7 +261,7 @@ def index_bytes(table: pa.Table) -> bytes:
         buffer,
         compression="zstd",
         row_group_size=_ROW_GROUP,
-        use_dictionary=["split", "shard"],
+        use_dictionary=["split", "view", "shard"],
         column_encoding=offsets,
         write_statistics=False,
     )
@@ -258,31 +282,45 @@ def _columns(table: bytes, shards: tuple[ShardInfo, ...]) -> dict[str, NDArray[A
     file = pq.ParquetFile(pa.BufferReader(table), pre_buffer=False)
     count = file.metadata.num_rows
     made: dict[str, NDArray[Any]] = {
+        "view": np.empty(count, np.uint8),
         "shard": np.empty(count, np.int32),
         "offset": np.empty((count, len(MEMBERS)), np.int64, order="F"),  # filled column by column
         "length": np.empty((count, len(MEMBERS)), np.int32, order="F"),
         "crc32": np.empty((count, len(MEMBERS)), np.uint32, order="F"),
     }
     names = pa.array([s.name for s in shards], pa.string())
-    ids, first = [], 0
+    views = pa.array(VIEWS, pa.string())
+    ids: list[NDArray[np.bytes_]] = []
+    studies: list[NDArray[np.bytes_]] = []
+    first = 0
     for number in range(file.num_row_groups):
         group = file.read_row_group(number, use_threads=False)
         rows = slice(first, first + len(group))
         first += len(group)
         ids.append(_fixed_width(group["image_id"].combine_chunks()))
-        made["shard"][rows] = pc.index_in(group["shard"], value_set=names).fill_null(-1).to_numpy()
+        studies.append(_fixed_width(group["study"].combine_chunks()))
+        made["view"][rows] = _numbers(group["view"], views).cast(pa.uint8()).to_numpy()
+        made["shard"][rows] = _numbers(group["shard"], names).to_numpy()
         for name, slot in SLOT.items():
             for what, missing in (("offset", -1), ("length", -1), ("crc32", 0)):
                 made[what][rows, slot] = group[f"{name}_{what}"].fill_null(missing).to_numpy()
     made["image_id"] = np.concatenate(ids) if ids else np.zeros(0, "S1")
+    made["study"] = np.concatenate(studies) if studies else np.zeros(0, "S1")
     found = np.bincount(made["shard"], minlength=len(shards)).tolist()
     if found != [s.count for s in shards]:
         raise ValueError("index.parquet and index.json count the samples of the shards differently")
     return made
 
 
+def _numbers(texts: pa.ChunkedArray, among: pa.StringArray) -> pa.ChunkedArray:
+    """Place of each text among some; -1 where it is none of them."""
+    return pc.index_in(texts, value_set=among).fill_null(-1)
+
+
 def _fixed_width(texts: pa.StringArray) -> NDArray[np.bytes_]:
     """Turn strings into an array of bytes of the longest one's width, without Python objects."""
+    if texts.null_count:
+        raise ValueError("a sample has no image_id or no study")
     width = pc.max(pc.binary_length(texts)).as_py() or 1
     padded = pc.ascii_rpad(texts, width, padding="\0")
     flat = padded.cast(pa.binary()).cast(pa.binary(width))

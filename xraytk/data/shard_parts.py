@@ -201,7 +201,8 @@ def write_part(
                     raise DataError(f"{path.name} needs image {sample.image_id}", images)
             else:
                 place = writer.add(sample.image_id, {**sample.members, **images})
-                rows.append({"image_id": sample.image_id, "split": job.split, "shard": path.name, **place})
+                about = {"image_id": sample.image_id, "study": sample.study, "view": sample.view}
+                rows.append({**about, "split": job.split, "shard": path.name, **place})
             task.update(done, shard=job.name)
         sha256 = writer.close()
     if not rows:
