@@ -137,6 +137,8 @@ class PretrainConfig:
                 "wanted the same number in both" if enlarge == 1 else f"wanted {times}",
                 f"Set data.image_px={rows if rows == cols else [rows, cols]}.",
             )
+        if self.data.views > 1:
+            raise UsageError("data.views is for `xraytk finetune report`", "pretraining takes single images")
         check_length(self.steps, self.epochs)
         check_name(self.name)
         check_loggers(self.loggers)

@@ -140,6 +140,34 @@ class Box(NamedTuple):
 
 
 @dataclass(slots=True)
+class SecondView:
+    """The second images of B studies, see `data.studies`.
+
+    Args:
+        image: (B, 1, H, W) uint8, 0 where there is none.
+        valid: (B, H, W) bool, False where letterboxing padded and where there is none.
+        there: (B,) bool, whether there is one.
+        image_id: Hashed ids, "" where there is none.
+        view: Views, "" where there is none.
+        shape: Height and width as stored, in pixels.
+    """
+
+    image: Tensor
+    valid: Tensor
+    there: Tensor
+    image_id: list[str]
+    view: list[str]
+    shape: list[tuple[int, int]]
+
+    def to(self, device: torch.device) -> SecondView:
+        """Copy the tensors to a device."""
+        moved: dict[str, Any] = {
+            name: _moved(getattr(self, name), device) for name in ("image", "valid", "there")
+        }
+        return dataclasses.replace(self, **moved)
+
+
+@dataclass(slots=True)
 class Batch:
     """What the stream hands to a learner. All tensors are on the learner's device.
 
@@ -158,6 +186,7 @@ class Batch:
             (n, 2) points x, y in pixels of the frame, integers at pixel centres.
         boxes: For each image the boxes that were drawn on it, in pixels of the frame.
         shape: Height and width of each image as it is stored, in pixels.
+        second: The second image of each study, where samples are studies; all else is of the first.
     """
 
     image: Tensor
@@ -172,6 +201,7 @@ class Batch:
     outlines: list[Outlines] = field(default_factory=list)
     boxes: list[list[Box]] = field(default_factory=list)
     shape: list[tuple[int, int]] = field(default_factory=list)
+    second: SecondView | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Copy the tensors to a device."""
@@ -179,7 +209,8 @@ class Batch:
             name: _moved(getattr(self, name), device)
             for name in ("image", "valid", "lung", "has_contour", "labels")
         }
-        return dataclasses.replace(self, **moved)
+        second = None if self.second is None else self.second.to(device)
+        return dataclasses.replace(self, **moved, second=second)
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:

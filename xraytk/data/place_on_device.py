@@ -7,14 +7,14 @@ it computes. On a CPU the same code runs, and copies nothing.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 
 from xraytk.config import Pixels
 from xraytk.data import warp
-from xraytk.data.samples import Made
+from xraytk.data.made import Made
 from xraytk.records import Batch
 
 
@@ -43,7 +43,8 @@ def on_device(made: Iterable[Made], device: torch.device, size: Pixels) -> Itera
 def _send(made: Made, device: torch.device, copies: torch.cuda.Stream | None) -> Made:
     aside = contextlib.nullcontext() if copies is None else torch.cuda.stream(copies)
     with aside:
-        return Made(made.batch.to(device), made.moves and made.moves.to(device))
+        first, second = made.moves, made.second_moves
+        return Made(made.batch.to(device), first and first.to(device), second and second.to(device))
 
 
 def _arrived(made: Made, device: torch.device, copies: torch.cuda.Stream) -> Made:
@@ -51,8 +52,10 @@ def _arrived(made: Made, device: torch.device, copies: torch.cuda.Stream) -> Mad
     current = torch.cuda.current_stream(device)
     current.wait_stream(copies)
     sent = [made.batch.image, made.batch.valid, made.batch.lung, made.batch.has_contour, made.batch.labels]
-    if made.moves is not None:
-        sent += [made.moves.back, made.moves.size]
+    if (second := made.batch.second) is not None:
+        sent += [second.image, second.valid, second.there]
+    for moves in (made.moves, made.second_moves):
+        sent += [] if moves is None else [moves.back, moves.size]
     for tensor in sent:
         tensor.record_stream(current)
     return made
@@ -62,4 +65,8 @@ def _finished(made: Made, size: Pixels) -> Batch:
     if made.moves is None:
         return made.batch
     image, valid = warp.warp(made.batch.image, made.moves, size)
-    return dataclasses.replace(made.batch, image=image, valid=valid)
+    second = made.batch.second
+    if second is not None and made.second_moves is not None:
+        seen = warp.warp(second.image, made.second_moves, size)
+        second = replace(second, image=seen[0], valid=seen[1])
+    return replace(made.batch, image=image, valid=valid, second=second)

@@ -6,29 +6,29 @@ byte of its own samples, so that nothing is copied, cleared or joined afterwards
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from xraytk.config import Pixels, rows_cols
 from xraytk.data import augment, intensity, regions, sides, warp
 from xraytk.data.ahead import Job
+from xraytk.data.made import Made, empty, without
 from xraytk.data.memory import Memory
 from xraytk.data.order import chance
 from xraytk.data.shards import SLOT, ShardReader
 from xraytk.data.skipped import SkipList, Skipped
+from xraytk.data.studies import Studies
 from xraytk.errors import DataError, UsageError
-from xraytk.records import LANGUAGES, UNCERTAIN, Batch
+from xraytk.records import LANGUAGES, UNCERTAIN, VIEWS, Batch
 
 StandIn = float | Callable[[str, str], float]
 """A value, or one for each image and label."""
@@ -37,6 +37,8 @@ REGIONS = frozenset({"outlines", "boxes", "shape"})
 
 _TRIES = 8
 """Replacements that are looked for; when all are broken, more than a sample is."""
+_SECOND = 99
+"""What marks the generator of a second image's draw; those of replacements are 2 to 9."""
 _WIDEST = 1.5
 """Long over short side up to which a smaller image serves for "stretch"."""
 _BROKEN = (KeyError, TypeError, ValueError, IndexError, OverflowError, cv2.error)
@@ -52,12 +54,15 @@ class StreamConfig(augment.AugmentConfig):
         fit: "letterbox" keeps the aspect ratio and pads; "stretch" does neither.
         window: Shards that are mixed with each other; 0 mixes all. For disks and object stores.
         skip_bad: Take another sample for a broken one, and list it, instead of ending.
+        views: 1: a sample is an image. 2: a sample is a study with its first and, where it has one,
+            its second image, see `data.studies`; studies without a frontal image are left out.
     """
 
     image_px: Pixels = 1280
     fit: augment.Fit = "letterbox"
     window: int = 0
     skip_bad: bool = False
+    views: int = 1
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -70,6 +75,8 @@ class StreamConfig(augment.AugmentConfig):
             raise UsageError(f"image_px must be at least 1, found {self.image_px}")
         if self.window < 0:
             raise UsageError(f"window must be at least 0, found {self.window}")
+        if self.views not in (1, 2):
+            raise UsageError(f"views is {self.views}", "wanted 1 (an image a sample) or 2 (a study)")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,24 +84,11 @@ class StreamConfig(augment.AugmentConfig):
         return rows_cols(self.image_px)
 
 
-@dataclass(slots=True)
-class Made:
-    """A batch on the CPU.
-
-    Args:
-        batch: Its ``image`` is of canvases, and its ``valid`` empty, where ``moves`` is there.
-        moves: What the device has still to do.
-    """
-
-    batch: Batch
-    moves: warp.Moves | None = None
-
-
 class Samples:
     """Fills batches from shards; from any thread.
 
     Args:
-        reader: Of the split's samples.
+        reader: Of the split's images.
         config: How samples come into the frame.
         seed: Of the augmentation.
         needs: Fields of `Batch` that are wanted.
@@ -102,6 +96,7 @@ class Samples:
         uncertain: What stands for labels that their source calls uncertain.
         skipped: Where broken samples are listed.
         pinned: Batches lie in pinned memory.
+        studies: The samples; every image is one when None.
     """
 
     def __init__(
@@ -115,6 +110,7 @@ class Samples:
         skipped: SkipList,
         uncertain: StandIn = math.nan,
         pinned: bool = False,
+        studies: Studies | None = None,
     ) -> None:
         self._reader = reader
         self._config = config
@@ -126,46 +122,70 @@ class Samples:
         self._skipped = skipped
         self._memory = Memory(pinned)
         self._image = self._which_image()
+        self._studies = studies
+        self._count = len(reader.index) if studies is None else len(studies)
 
-    def job(self, rows: Sequence[int], positions: Sequence[int] | None, on_device: bool = False) -> Job[Made]:
+    def job(
+        self, numbers: Sequence[int], positions: Sequence[int] | None, on_device: bool = False
+    ) -> Job[Made]:
         """Prepare one batch.
 
         Args:
-            rows: Of the samples.
+            numbers: Of the samples: rows of the index, or places among the studies.
             positions: Of the samples in the order; None for no augmentation, and for leaving
                 out a broken sample instead of replacing it.
             on_device: Leave the geometry to the device.
         """
-        made = self._empty(len(rows), on_device and positions is not None)
+        config, frame = self._config, self._config.size
+        turned = on_device and positions is not None and "image" in self._needs
+        made = empty(
+            self._memory,
+            len(numbers),
+            frame,
+            self._needs,
+            labels=len(self._labels),
+            canvas=warp.canvas_px(frame, config) if turned else None,
+            two=self._studies is not None,
+        )
         lost: list[int] = []
-        places = [None] * len(rows) if positions is None else positions
+        places = [None] * len(numbers) if positions is None else positions
         parts = [
-            functools.partial(self._part, made, lost, i, row, position)
-            for i, (row, position) in enumerate(zip(rows, places, strict=True))
+            functools.partial(self._part, made, lost, i, number, position)
+            for i, (number, position) in enumerate(zip(numbers, places, strict=True))
         ]
-        return Job(parts, functools.partial(_without, made, lost))
+        return Job(parts, functools.partial(without, made, lost))
 
-    def _part(self, made: Made, lost: list[int], i: int, row: int, position: int | None) -> None:
+    def _part(self, made: Made, lost: list[int], i: int, number: int, position: int | None) -> None:
         drawn = augment.NONE
         if position is not None:
             drawn = augment.draw(chance(self._seed, position, 1), self._config)
+        if self._try(made, i, number, position, drawn) is None:
+            return
+        for again in range(_TRIES if position is not None else 0):
+            other = int(chance(self._seed, position or 0, 2 + again).integers(self._count))
+            error = self._try(made, i, other, position, drawn)
+            if error is None:
+                return
+            if again == _TRIES - 1:
+                raise error
+        lost.append(i)
+
+    def _try(
+        self, made: Made, i: int, number: int, position: int | None, drawn: augment.Augmentation
+    ) -> DataError | None:
+        """Write a sample; where one of its images is broken and another may take its place, the error."""
+        row = number if self._studies is None else int(self._studies.first[number])
         try:
             self._fill(made, i, row, drawn)
-            return
+            if made.batch.second is not None and self._studies is not None:
+                row = int(self._studies.second[number])
+                self._fill_second(made, i, row, position, drawn)
         except DataError as error:
             if not self._config.skip_bad:
                 raise
             self._skip(row, error)
-        for number in range(_TRIES if position is not None else 0):
-            other = int(chance(self._seed, position or 0, 2 + number).integers(len(self._reader.index)))
-            try:
-                self._fill(made, i, other, drawn)
-                return
-            except DataError as error:
-                self._skip(other, error)
-                if number == _TRIES - 1:
-                    raise
-        lost.append(i)
+            return error
+        return None
 
     def _skip(self, row: int, error: DataError) -> None:
         index = self._reader.index
@@ -210,7 +230,8 @@ class Samples:
             name = self._image if self._has(row, self._image) else "image"
             image = intensity.change(self._reader.image(row, name), drawn.intensity)
             shape = image.shape if name == "image" else None
-            self._place(made, i, image, drawn)
+            valid = out.valid[i].numpy() if "valid" in self._needs and made.moves is None else None
+            self._place(image, i, drawn, out.image[i, 0].numpy(), valid, made.moves)
         elif "valid" in self._needs:
             shape = self._shape(row)
             augment.place_valid(shape, fit, drawn, out.valid[i].numpy())
@@ -237,17 +258,55 @@ class Samples:
         if "boxes" in self._needs:
             out.boxes[i] = regions.moved_boxes(meta.get("boxes", []), matrix, size, flip=drawn.flip)
 
-    def _place(self, made: Made, i: int, image: NDArray[np.uint8], drawn: augment.Augmentation) -> None:
-        out, fit = made.batch, self._config.fit
+    def _fill_second(
+        self, made: Made, i: int, row: int, position: int | None, first: augment.Augmentation
+    ) -> None:
+        """Write the second image of the i-th study, with a draw of its own; row -1 is none.
+
+        A mirrored chest has a mirrored second image, but for a lateral: that is the same from both
+        sides.
+        """
+        out, index = made.batch.second, self._reader.index
+        assert out is not None
         plane = out.image[i, 0].numpy()
-        if made.moves is not None:
-            back, shape = warp.cut_out(image, self._config.size, fit, drawn, plane)
-            made.moves.back[i] = torch.from_numpy(back)
-            made.moves.size[i] = torch.tensor(shape)
+        valid = out.valid[i].numpy() if made.second_moves is None else None
+        if row < 0:  # moves of nothing but zeros bring nothing onto the frame
+            plane[:] = 0
+            if valid is not None:
+                valid[:] = False
             return
-        valid = None
-        if "valid" in self._needs:
-            valid = out.valid[i].numpy()
+        try:
+            view, shape = VIEWS[index.view[row]], (0, 0)
+            drawn = augment.NONE
+            if position is not None:
+                drawn = augment.draw(chance(self._seed, position, _SECOND), self._config)
+                drawn = replace(drawn, flip=first.flip and view != "LATERAL")
+            if "shape" in self._needs:
+                shape = self._shape(row)
+            image = self._reader.image(row, self._image if self._has(row, self._image) else "image")
+            self._place(intensity.change(image, drawn.intensity), i, drawn, plane, valid, made.second_moves)
+            out.there[i], out.view[i], out.shape[i] = True, view, shape
+            out.image_id[i] = index.image_id[row].decode()
+        except _BROKEN as error:
+            raise self._reader.broken(row, f"{type(error).__name__}: {error}") from error
+
+    def _place(
+        self,
+        image: NDArray[np.uint8],
+        i: int,
+        drawn: augment.Augmentation,
+        plane: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None,
+        moves: warp.Moves | None,
+    ) -> None:
+        """Put an image onto its plane: a frame, or the canvas for what the device shall do."""
+        fit = self._config.fit
+        if moves is not None:
+            back, shape = warp.cut_out(image, self._config.size, fit, drawn, plane)
+            moves.back[i] = torch.from_numpy(back)
+            moves.size[i] = torch.tensor(shape)
+            return
+        if valid is not None:
             augment.place_valid(image.shape, fit, drawn, valid)
         augment.place_image(image, fit, drawn, plane, valid)
 
@@ -268,53 +327,3 @@ class Samples:
     def _json(self, row: int, name: str) -> Any:
         data = self._reader.read(row, name)
         return None if data is None else json.loads(data)
-
-    def _empty(self, count: int, canvases: bool) -> Made:
-        """Memory to fill; what is not needed takes none."""
-        frame = self._config.size
-        canvas = warp.canvas_px(frame, self._config) if canvases and "image" in self._needs else None
-
-        def made(name: str, shape: tuple[int, ...], fill: int, dtype: torch.dtype) -> Tensor:
-            if canvas and name == "valid":
-                return torch.empty(0, dtype=dtype)
-            if name in self._needs:
-                return self._memory.empty(shape, dtype)
-            return torch.full((1,) * len(shape), fill, dtype=dtype).expand(shape)
-
-        batch = Batch(
-            image=made("image", (count, 1, *(canvas or frame)), 0, torch.uint8),
-            valid=made("valid", (count, *frame), 1, torch.bool),
-            lung=made("lung", (count, *frame), 0, torch.bool),
-            has_contour=torch.zeros(count, dtype=torch.bool),
-            labels=torch.full((count, len(self._labels)), torch.nan),
-            reports={language: [""] * count for language in LANGUAGES},
-            image_id=[""] * count,
-            patient_hash=[""] * count,
-            view=["UNKNOWN"] * count,
-            outlines=[{} for _ in range(count)],
-            boxes=[[] for _ in range(count)],
-            shape=[(0, 0)] * count,
-        )
-        moves = warp.Moves(torch.zeros(count, 2, 3), torch.zeros(count, 2)) if canvas else None
-        return Made(batch, moves)
-
-
-def _without(made: Made, lost: list[int]) -> Made:
-    """Leave out the samples that could not be filled."""
-    if not lost:
-        return made
-    kept = [i for i in range(len(made.batch.image_id)) if i not in set(lost)]
-    return Made(_taken(made.batch, kept))
-
-
-def _taken(batch: Batch, kept: list[int]) -> Batch:
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(batch):
-        value = getattr(batch, field.name)
-        if isinstance(value, Tensor):
-            values[field.name] = value[kept]
-        elif isinstance(value, dict):
-            values[field.name] = {name: [part[i] for i in kept] for name, part in value.items()}
-        else:
-            values[field.name] = [value[i] for i in kept]
-    return Batch(**values)

@@ -1,8 +1,8 @@
 """The stream: from shards to batches on the device, in an order that is a law.
 
-See `data.order` for the order. What is done to a sample depends on (seed, position) alone. So the
-state of the stream is the step number: any number of ranks and workers sees the same samples,
-and a run resumes exactly.
+A sample is an image, or with ``views`` 2 a study. See `data.order` for the order. What is done to a
+sample depends on (seed, position) alone. So the state of the stream is the step number: any number
+of ranks and workers sees the same samples, and a run resumes exactly.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import torch
 
 from xraytk.data.ahead import Job, done_ahead
 from xraytk.data.cache import CacheConfig
+from xraytk.data.made import Made
 from xraytk.data.order import Order, Outlook, positions
 from xraytk.data.place_on_device import on_device
-from xraytk.data.samples import Made, Samples, StandIn, StreamConfig
+from xraytk.data.samples import Samples, StandIn, StreamConfig
 from xraytk.data.shard_index import MADE_BY
 from xraytk.data.shards import ShardReader
 from xraytk.data.skipped import SkipList
 from xraytk.data.store import open_store, read_index
+from xraytk.data.studies import studies_of
 from xraytk.errors import DataError, UsageError
 from xraytk.progress import Progress
 from xraytk.records import Batch
@@ -52,13 +54,18 @@ class Stream:
         device: Where batches go.
         skipped: Where broken samples are listed when ``config.skip_bad`` is set.
         warp_on_device: Turn and crop on the device; by default on every one but the CPU.
-        only: The ``image_id`` of the samples to take of the split; None for all. The order is
+        only: The ``image_id`` of the images to take of the split; None for all. The order is
             that of a split that holds just these.
         cache: How shards at a URL are copied to this machine.
         progress: Where slow downloads are noted.
 
+    Attributes:
+        count: Samples: images, or with ``config.views`` 2 studies.
+        pairs: Of these, studies with a second image.
+
     Raises:
-        DataError: If there are no whole shards, or the split is empty, or holds none of ``only``.
+        DataError: If there are no whole shards, or the split is empty, or holds none of ``only``, or no
+            frontal image where samples are studies.
         UsageError: If ``needs`` names what no batch has.
     """
 
@@ -99,12 +106,22 @@ class Stream:
                 "Ingest more patients, or choose another split.",
             )
         self.labels = index.labels if labels is None else tuple(labels)
-        self.count = len(rows)
+        part = index.take(rows)
+        studies = studies_of(part) if config.views > 1 else None
+        if studies is not None and not len(studies):
+            raise DataError(
+                f"{index.place} holds no frontal image of the split {split!r}",
+                f"{len(rows):,} images of {studies.without:,} studies are of other views",
+                "Put frontal images into the shards, or take every image for itself with data.views=1.",
+            )
+        self.count = len(rows) if studies is None else len(studies)
+        self.pairs = 0 if studies is None else int((studies.second >= 0).sum())
+        self._shard = part.shard if studies is None else part.shard[studies.first]
         self.fingerprint = index.fingerprint(split)
         self.skipped = SkipList() if skipped is None else skipped
         self._seed, self._config, self._device = seed, config, device
         self._warps = config.moves and (device.type != "cpu" if warp_on_device is None else warp_on_device)
-        self._reader = ShardReader(index.take(rows), open_store(folder, index.shards, cache, progress))
+        self._reader = ShardReader(part, open_store(folder, index.shards, cache, progress))
         self._samples = Samples(
             self._reader,
             config,
@@ -114,6 +131,7 @@ class Stream:
             uncertain=uncertain,
             skipped=self.skipped,
             pinned=device.type == "cuda",
+            studies=studies,
         )
 
     def training(
@@ -168,9 +186,8 @@ class Stream:
         return self._some(self._batches(self._once(first, last, batch), workers), last - first)
 
     def _training(self, at: Iterator[range]) -> Iterator[Job[Made]]:
-        shard = self._reader.index.shard
-        order = Order(self._seed, self.count, shard, self._config.window)
-        outlook = Outlook(shard, max(2, 2 * self._config.window), self._reader.store.want)
+        order = Order(self._seed, self.count, self._shard, self._config.window)
+        outlook = Outlook(self._shard, max(2, 2 * self._config.window), self._reader.store.want)
         for now in at:
             rows = order.rows(now)
             if self._config.window:
@@ -178,7 +195,7 @@ class Stream:
             yield self._samples.job(rows, now, self._warps)
 
     def _once(self, first: int, last: int, batch: int) -> Iterator[Job[Made]]:
-        outlook = Outlook(self._reader.index.shard, 2, self._reader.store.want)
+        outlook = Outlook(self._shard, 2, self._reader.store.want)
         every = np.arange(self.count)
         for at in range(first, last, batch):
             outlook.look(every, at)
