@@ -91,7 +91,8 @@ class FinetuneConfig:
         name: Name of the run; the task's by default.
         resume: "auto", "never" or a checkpoint.
         langs: Languages to learn; those without a training report are left out.
-        data: Settings of the stream, over the pretraining's image size and fit.
+        data: Settings of the stream, over the pretraining's image size and fit. With ``views`` 2 the
+            samples of "report" are studies of one or two images; all that counts images counts those.
         encoder: Shape of the encoder when ``init`` is "none"; else the checkpoint says it, and
             a note names what was given in vain.
         decoder: Size of the report decoder.
@@ -180,6 +181,8 @@ class FinetuneConfig:
             raise UsageError(f"drop_path is {self.drop_path}", "wanted from 0 to below 1")
         if self.task != "classify" and (self.label_budget, self.labels) != (1.0, LabelConfig()):
             raise UsageError("label_budget and labels.* are for classify", f"the task is {self.task}")
+        if self.data.get("views", 1) != 1 and self.task != "report":
+            raise UsageError("data.views is for report", f"the task is {self.task}", "Leave it out.")
         if self.lora.rank and self.freeze == "encoder":
             raise UsageError("lora.rank is given with freeze=encoder", "adapters are in the encoder")
         if (self.task == "vqa") != (self.questions is not None):
@@ -482,6 +485,7 @@ def _train_flops(config: FinetuneConfig, learner: Task, train: Stream) -> float:
             frozen = config.freeze == "encoder"
             image = normalise(batch.image, config.encoder.channels)
             own = count_flops(lambda: learner.encoder(image)) / count if frozen else 0.0
+            own *= learner.views if isinstance(learner, ReportTask) else 1
             found = 3 * forward - 2 * own
     return distributed.gather(found)[0]
 
@@ -564,7 +568,8 @@ def _train_split(
     config: FinetuneConfig, skipped: SkipList, data: StreamConfig | None = None, **more: Any
 ) -> Stream:
     """The training split; without ``data`` nobody wants its images."""
-    data = replace(data or StreamConfig(image_px=1), skip_bad=bool(config.data.get("skip_bad", False)))
+    same = {key: config.data[key] for key in ("skip_bad", "views") if key in config.data}
+    data = replace(data or StreamConfig(image_px=1), **same)
     shards = config.shards or Workspace(config.work).shards
     return Stream(shards, "train", data, skipped=skipped, cache=config.cache, **more)
 
@@ -572,14 +577,31 @@ def _train_split(
 def _report_task(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> ReportTask:
     """Collect the vocabulary of the training reports, and build the task."""
     stream = _texts(config, "reports", skipped)
+    views = config.data.get("views", 1)
+    if views > 1:
+        _check_pairs(stream, progress)
     texts = reports_of(stream, config.langs)
+    samples = "images" if views == 1 else "studies"
     for lang, found in texts.items():
-        progress.note(f"{len(found):,} of {stream.count:,} training images have a report in {lang}")
+        progress.note(f"{len(found):,} of {stream.count:,} training {samples} have a report in {lang}")
     langs = [lang for lang in config.langs if texts[lang]]
     decoder = config.decoder
     wanted = (decoder.vocabulary, texts, langs, decoder.min_count, decoder.pieces)
     vocabulary = vocabularies.build(*wanted)
-    return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=config.freeze == "encoder")
+    frozen = config.freeze == "encoder"
+    return ReportTask(config.encoder, config.decoder, vocabulary, langs, frozen=frozen, views=views)
+
+
+def _check_pairs(stream: Stream, progress: Progress) -> None:
+    """Say how many training studies have a second image; two views of none are a mistake."""
+    progress.note(f"{stream.pairs:,} of {stream.count:,} training studies have a second image")
+    if not stream.pairs:
+        raise DataError(
+            "no training study has a second image",
+            f"data.views is 2, and each of {stream.count:,} studies has one in the shards",
+            "Lateral images are left out of shards unless asked for: "
+            """`xraytk shard --set 'views=["PA","AP","UNKNOWN","LATERAL"]'`.""",
+        )
 
 
 def _vqa_task(config: FinetuneConfig, chosen: Chosen, progress: Progress) -> VqaTask:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xraytk.config import Pixels
 from xraytk.data.augment import Fit, fitted_box
+from xraytk.data.made import taken
 from xraytk.models.tokens import units
 from xraytk.records import Batch, Prediction
 from xraytk.tasks import attention, gallery
@@ -64,7 +65,7 @@ class Cases:
             mean = sum(values) / len(values) if values else _UNKNOWN
             self.count += 1
             if len(self.thumbs) < MOST_KEPT:
-                self.thumbs[name] = self._upright(batch, i, gallery.THUMB_PX)
+                self.thumbs[name] = gallery.beside(self._upright(batch, i, gallery.THUMB_PX))
             self._keep(self._worst, SHOWN, -mean, name, batch, i, reports)
             if values:
                 self._keep(self._best, self.mapped, mean, name, batch, i, reports)
@@ -81,7 +82,7 @@ class Cases:
     ) -> None:
         """Keep the cases of the highest rank."""
         if most and (len(kept) < most or (rank, name) > kept[0][:2]):
-            entry = (rank, name, _One(_alone(batch, i), reports))
+            entry = (rank, name, _One(taken(batch, [i]), reports))
             (heapq.heappush if len(kept) < most else heapq.heapreplace)(kept, entry)
 
     def parts(self) -> dict[str, list[gallery.Case]]:
@@ -98,7 +99,7 @@ class Cases:
 
     def _case(self, one: _One, told: set[str]) -> gallery.Case:
         name = one.batch.image_id[0]
-        picture = self._upright(one.batch, 0, gallery.THUMB_PX)
+        picture = gallery.beside(self._upright(one.batch, 0, gallery.THUMB_PX))
         small = self._upright(one.batch, 0, gallery.MAP_PX)
         maps: dict[str, list[gallery.Shown]] = {}
         for lang, report in one.reports.items() if name in told else ():
@@ -107,17 +108,30 @@ class Cases:
                 gallery.Shown(
                     one_map.term,
                     one_map.peak,
-                    attention.drawn(small, attention.laid(one_map, self.size, self.fit, small.shape)),
+                    gallery.beside(
+                        [
+                            attention.drawn(
+                                image, attention.laid(one_map, self.size, self.fit, image.shape, view)
+                            )
+                            for view, image in enumerate(small)
+                        ]
+                    ),
                 )
                 for one_map in found
             ]
         return gallery.Case(name, picture, one.reports, maps)
 
-    def _upright(self, batch: Batch, i: int, px: int) -> NDArray[np.uint8]:
-        """An image out of its frame, in its own proportions, small."""
-        top, left, height, width = fitted_box(*batch.shape[i], self.size, self.fit)
-        plane = batch.image[i, 0].cpu().numpy()
-        return gallery.thumbnail(plane[top : top + height, left : left + width], px, batch.shape[i])
+    def _upright(self, batch: Batch, i: int, px: int) -> list[NDArray[np.uint8]]:
+        """The images of a sample out of their frames, in their own proportions, small."""
+        views = [(batch.image[i, 0], batch.shape[i])]
+        if (second := batch.second) is not None and second.there[i]:
+            views.append((second.image[i, 0], second.shape[i]))
+        out = []
+        for plane, shape in views:
+            top, left, height, width = fitted_box(*shape, self.size, self.fit)
+            inside = plane[top : top + height, left : left + width].cpu().numpy()
+            out.append(gallery.thumbnail(inside, px, shape))
+        return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,20 +148,3 @@ def _report(prediction: Prediction, lang: str) -> pages.Case:
     rouge = rouge_l(units(text, lang), units(reference, lang))
     labels = {"": label(reference, lang), "generated": label(text, lang)}
     return pages.Case(prediction.image_id, reference, {"generated": text}, {"generated": rouge}, labels)
-
-
-def _alone(batch: Batch, i: int) -> Batch:
-    """A copy of one image of a batch, as a batch."""
-    one = slice(i, i + 1)
-    return Batch(
-        image=batch.image[one].clone(),
-        valid=batch.valid[one].clone(),
-        lung=batch.lung[one].clone(),
-        has_contour=batch.has_contour[one].clone(),
-        labels=batch.labels[one].clone(),
-        reports={lang: texts[one] for lang, texts in batch.reports.items()},
-        image_id=batch.image_id[one],
-        patient_hash=batch.patient_hash[one],
-        view=batch.view[one],
-        shape=batch.shape[one],
-    )

@@ -97,7 +97,7 @@ def _told(
     what: dict[str, Any] = {
         "weights": model.facts.get(INPUTS, {}).get("weights", ""),
         "image_ids_sha256": ids,
-        "data": model.facts["data"],
+        "data": data_of(model),
     }
     if isinstance(model.learner, ReportTask):
         what |= {"search": to_dict(config.search)}
@@ -338,7 +338,7 @@ def batches(
     stream = Stream(
         shards,
         config.split,
-        build(StreamConfig, model.facts["data"], "data."),
+        build(StreamConfig, data_of(model), "data."),
         needs=task.needs | {"patient_hash"} | more,
         labels=getattr(task, "labels", None),
         device=device_of(config.machine),
@@ -353,13 +353,20 @@ def batches(
             counted.update(seen)
 
 
+def data_of(model: saved.Saved) -> dict[str, Any]:
+    """Settings of the stream that a model wants; ``views`` only where it looks at two."""
+    data: dict[str, Any] = model.facts["data"]
+    views = getattr(model.learner, "views", 1)
+    return data if views == 1 else {**data, "views": views}
+
+
 def protocol_of(config: EvaluateConfig, model: saved.Saved, ids: list[str]) -> dict[str, Any]:
     """What all tasks state."""
     return {
         "split": config.split,
         "images": len(ids),
         "image_ids_sha256": hash_of_ids(ids),
-        "data": model.facts["data"],
+        "data": data_of(model),
         "intervals": intervals(config.bootstrap, config.seed),
         "selection": "best on the validation split" if "validation" in model.facts else "last state",
     }

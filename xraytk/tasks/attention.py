@@ -78,13 +78,16 @@ class TermMap:
 
     Args:
         term: The words.
-        grid: (rows, cols) float32 over the patches, 0 on padding, of sum one.
+        grid: (rows, cols) float32 over the patches, 0 on padding, of sum one; of two images one below
+            the other.
         valid: (rows, cols) bool, False on padding.
+        views: Images that it is over.
     """
 
     term: Term
     grid: NDArray[np.float32]
     valid: NDArray[np.bool_]
+    views: int = 1
 
     @property
     def peak(self) -> float:
@@ -119,6 +122,7 @@ def map_terms(
     attention: NDArray[np.float32],
     valid: NDArray[np.bool_],
     most: int,
+    views: int = 1,
 ) -> list[TermMap]:
     """Put the attention of words and pieces together into that of terms, by their mean.
 
@@ -129,6 +133,7 @@ def map_terms(
         attention: (L, rows, cols) of each, 0 on padding.
         valid: (rows, cols) bool, False on padding.
         most: See `terms`.
+        views: Images that the rows are of.
 
     Returns:
         A map a term; terms that were cut off have none.
@@ -138,11 +143,13 @@ def map_terms(
         rows = [i for i, (start, end) in enumerate(places) if start < term.end and end > term.start]
         rows = [i for i in rows if i < len(attention)]
         if rows:
-            out.append(TermMap(term, attention[rows].mean(0), valid))
+            out.append(TermMap(term, attention[rows].mean(0), valid, views))
     return out
 
 
-def laid(found: TermMap, frame: Pixels, fit: Fit, shape: tuple[int, int]) -> NDArray[np.float32]:
+def laid(
+    found: TermMap, frame: Pixels, fit: Fit, shape: tuple[int, int], view: int = 0
+) -> NDArray[np.float32]:
     """Lay a map on the image: enlarged between the patches' centres, letterboxing undone.
 
     Args:
@@ -150,13 +157,16 @@ def laid(found: TermMap, frame: Pixels, fit: Fit, shape: tuple[int, int]) -> NDA
         frame: Size of the frame, in pixels.
         fit: How the image lies in it.
         shape: Height and width of the image, or of a smaller copy.
+        view: Which image, from 0.
 
     Returns:
-        (height, width) float32 in [0, 1], 1 at the highest patch.
+        (height, width) float32 in [0, 1], 1 at the highest patch of all images.
     """
     rows, cols = rows_cols(frame)
-    held = cv2.resize(found.valid.astype(np.float32), (cols, rows), interpolation=cv2.INTER_LINEAR)
-    wide = cv2.resize(found.grid, (cols, rows), interpolation=cv2.INTER_LINEAR)
+    high = len(found.grid) // found.views
+    own = slice(view * high, (view + 1) * high)
+    held = cv2.resize(found.valid[own].astype(np.float32), (cols, rows), interpolation=cv2.INTER_LINEAR)
+    wide = cv2.resize(found.grid[own], (cols, rows), interpolation=cv2.INTER_LINEAR)
     whole = np.asarray(wide, np.float32) / np.maximum(held, 1e-6)  # padding takes nothing from its neighbours
     top, left, height, width = fitted_box(*shape, frame, fit)
     part = whole[top : top + height, left : left + width]

@@ -55,7 +55,7 @@ class Case:
 
     Args:
         name: Hashed id.
-        image: (H, W) uint8, a `thumbnail`.
+        image: (H, W) uint8, a `thumbnail`; of a study two `beside` each other.
         reports: By language.
         maps: By language, of the terms of the generated report.
     """
@@ -102,6 +102,17 @@ def thumbnail(
     scale = min(px, max(image.shape)) / max(shape)
     size = (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def beside(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Lay images in a row, black below the lower ones.
+
+    Args:
+        images: (H, W) or (H, W, 3) uint8, all of one kind.
+    """
+    high = max(len(image) for image in images)
+    sides = [((0, high - len(image)), *[(0, 0)] * (image.ndim - 1)) for image in images]
+    return np.concatenate([np.pad(i, s) for i, s in zip(images, sides, strict=True)], axis=1)
 
 
 def _article(case: Case) -> Html:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from xraytk.chance import Chance
 from xraytk.config import build
+from xraytk.errors import UsageError
 from xraytk.models import vocabularies
 from xraytk.models.attending import cross_attention
 from xraytk.models.language import DecoderConfig, ReportDecoder
@@ -35,6 +36,12 @@ class ReportTask(nn.Module):
         vocabulary: Over all languages.
         langs: Languages it learns; a sample counts once for each in which it has a report.
         frozen: Leave the encoder as it is.
+        views: Images of a study that it looks at, 1 or 2. Of two, the tokens stand one after the other;
+            a study with one image has that one's alone.
+
+    Source:
+        Two views: R2Gen (Chen et al. 2020) on IU X-ray: one encoder for both, and nothing but their
+        tokens tells them apart. That a study may have one image is ours.
     """
 
     needs = frozenset({"image", "valid", "reports"})
@@ -47,8 +54,12 @@ class ReportTask(nn.Module):
         langs: Sequence[str],
         *,
         frozen: bool = False,
+        views: int = 1,
     ) -> None:
         super().__init__()
+        self.views = views
+        if views > 1:
+            self.needs = ReportTask.needs | {"second"}
         self.encoder = Vit(encoder).requires_grad_(not frozen)
         self.decoder = ReportDecoder(decoder, vocabulary, encoder.width)
         self.vocabulary, self.langs, self.frozen = vocabulary, tuple(langs), frozen
@@ -57,13 +68,31 @@ class ReportTask(nn.Module):
         """Image tokens for the decoder.
 
         Returns:
-            (B, 1 + N, D) tokens, and (B, 1 + N) bool, False where a patch is padding.
+            (B, S, D) tokens, and (B, S) bool, False where a patch is padding and where a study has no
+            second image. S is 1 + N, or twice as many with second images, first images first.
+
+        Raises:
+            UsageError: If there are second images, and the model looks at one.
         """
+        second = batch.second
+        if second is None:
+            return self._encoded(batch.image, batch.valid)
+        if self.views < 2:
+            raise UsageError("the batch has second images", "the model was trained on single ones")
+        memory, seen = self._encoded(
+            torch.cat([batch.image, second.image]), torch.cat([batch.valid, second.valid])
+        )
+        count = len(batch.image)
+        there = seen[count:] & second.there[:, None]
+        return torch.cat([memory[:count], memory[count:]], 1), torch.cat([seen[:count], there], 1)
+
+    def _encoded(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1 + N, D) tokens of single images, and which of them are no padding."""
         config = self.encoder.config
-        valid = valid_patches(batch.valid, config.patch_px)
+        patches = valid_patches(valid, config.patch_px)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            memory = self.encoder(normalise(batch.image, config.channels), valid=valid)
-        return memory, F.pad(valid, (1, 0), value=True)
+            memory = self.encoder(normalise(image, config.channels), valid=patches)
+        return memory, F.pad(patches, (1, 0), value=True)
 
     def forward(self, batch: Batch, chance: Chance) -> Loss:
         """Cross-entropy of each next token, mean over the tokens of all reports in the batch.
@@ -107,7 +136,7 @@ class ReportTask(nn.Module):
 
     @torch.no_grad()
     def predict(self, batch: Batch, lang: str, search: SearchConfig | None = None) -> list[Prediction]:
-        """Write a report in ``lang`` for every image; the model is in evaluation mode meanwhile."""
+        """Write a report in ``lang`` for every image or study; the model is in evaluation mode meanwhile."""
         was_training = self.training
         self.eval()
         memory, seen = self.look(batch)
@@ -127,23 +156,25 @@ class ReportTask(nn.Module):
         """Where the decoder looks as it writes the words of texts that name findings.
 
         Args:
-            batch: B images.
+            batch: B images or studies.
             texts: Their finished texts in ``lang``, by any search.
             lang: Of the texts.
             config: Which layer, heads and how many terms.
 
         Returns:
-            For each image a map a term. What the [CLS] token of the image gets is left out, and
-            the rest is of sum one over the patches that are not padding.
+            For each image a map a term. What the [CLS] token of an image gets is left out, and the
+            rest is of sum one over the patches, of both images, that are not padding.
         """
         was_training = self.training
         self.eval()
         memory, seen = self.look(batch)
         patch = self.encoder.config.patch_px
-        grid = batch.image.shape[-2] // patch, batch.image.shape[-1] // patch
+        rows, cols = batch.image.shape[-2] // patch, batch.image.shape[-1] // patch
+        views = memory.shape[1] // (1 + rows * cols)
+        cells = seen.reshape(len(seen), views, -1)[..., 1:].flatten(1)  # (B, V * N)
         longest = self.decoder.config.max_tokens
         out: list[list[TermMap]] = []
-        for row, text in enumerate(texts):
+        for number, text in enumerate(texts):
             places = self.vocabulary.places(text, lang, longest)
             tokens = self.vocabulary.encode(text, lang, longest)[: len(places)]  # each chooses the next
             if not tokens:
@@ -152,15 +183,16 @@ class ReportTask(nn.Module):
             found = cross_attention(
                 self.decoder,
                 torch.tensor([tokens], device=memory.device),
-                memory[row : row + 1],
-                seen[row : row + 1],
+                memory[number : number + 1],
+                seen[number : number + 1],
                 layer=config.layer,
                 heads=config.heads,
             )
-            patches = found[0, :, 1:].clamp(min=torch.finfo(torch.float32).tiny) * seen[row, 1:]  # (L, N)
-            shares = (patches / patches.sum(-1, keepdim=True)).reshape(-1, *grid).cpu().numpy()
-            valid = seen[row, 1:].reshape(grid).cpu().numpy()
-            out.append(map_terms(text, lang, places, shares, valid, config.most))
+            patches = found[0].reshape(len(tokens), views, -1)[..., 1:].flatten(1)  # (L, V * N)
+            patches = patches.clamp(min=torch.finfo(torch.float32).tiny) * cells[number]
+            shares = (patches / patches.sum(-1, keepdim=True)).reshape(-1, views * rows, cols)
+            valid = cells[number].reshape(views * rows, cols).cpu().numpy()
+            out.append(map_terms(text, lang, places, shares.cpu().numpy(), valid, config.most, views))
         self.train(was_training)
         return out
 
@@ -216,6 +248,7 @@ class ReportTask(nn.Module):
             "encoder": dataclasses.asdict(self.encoder.config),
             "decoder": dataclasses.asdict(self.decoder.config),
             "langs": list(self.langs),
+            "views": self.views,
         }
 
     @classmethod
@@ -226,4 +259,5 @@ class ReportTask(nn.Module):
             build(DecoderConfig, model["decoder"], "decoder."),
             vocabularies.load(folder / "tokenizer.json"),
             model["langs"],
+            views=model.get("views", 1),
         )
