@@ -85,6 +85,20 @@ def test_evaluate_takes_a_task_a_run_or_two(preloaded: Any) -> None:
     assert "--checkpoint RUN" in run.stderr
 
 
+def test_report_takes_one_image_or_two_and_names_no_third(preloaded: Any) -> None:
+    import tomllib
+
+    one = tomllib.loads(preloaded("report", "a.dcm", "--show-config").stdout)
+    two = tomllib.loads(preloaded("report", "a.dcm", "b.dcm", "--lang", "zh", "--show-config").stdout)
+    assert (one["image"], one.get("second")) == ("a.dcm", None)
+    assert (two["image"], two["second"], two["lang"]) == ("a.dcm", "b.dcm", "zh")
+    three = preloaded("report", "a.dcm", "b.dcm", "Doe^Jane.dcm")
+    assert three.returncode == 2
+    assert "found 3 files" in three.stderr
+    assert "Doe" not in three.stdout + three.stderr
+    assert preloaded("report").returncode == 2
+
+
 def test_version_is_that_of_the_package() -> None:
     words = [sys.executable, "-m", "xraytk", "--version"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)

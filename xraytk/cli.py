@@ -694,9 +694,22 @@ def similar(
     return _machine(locals())
 
 
+def _one_or_two(images: list[Path]) -> list[Path]:
+    """Refuse more; their names are not shown."""
+    if len(images) > 2:
+        raise typer.BadParameter(f"wanted the one or two images of a study, found {len(images)} files")
+    return images
+
+
 @_verb("report:ReportConfig", "xraytk report image.dcm --lang zh")
 def report(
-    image: Annotated[Path, typer.Argument(help="One radiograph: DICOM, PNG, JPEG or TIFF.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="One radiograph, or two of a study for a run with data.views=2: DICOM, PNG, JPEG or TIFF.",
+            callback=_one_or_two,
+        ),
+    ],
     lang: Annotated[str | None, typer.Option(help="en or zh.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="A finetuned report run; else the workspace's, else ours.")
@@ -709,8 +722,10 @@ def report(
     work: Work = None,
     out: Out = None,
 ) -> dict[str, Any]:
-    """Write a report for one radiograph. Research only: never for a patient."""
-    return _machine(locals())
+    """Write a report for one radiograph or study. Research only: never for a patient."""
+    flags = _machine(locals())
+    image, *second = flags.pop("images")
+    return {**flags, "image": image, "second": second[0] if second else None}
 
 
 @_verb("plan:PlanConfig", "xraytk plan --images 1053791 --epochs 83 --gpus 8 --cores 64")

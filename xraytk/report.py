@@ -1,4 +1,4 @@
-"""``xraytk report``: one radiograph to a report in English or Chinese.
+"""``xraytk report``: the one or two radiographs of a study to a report in English or Chinese.
 
 The model is the user's own finetuned run when the workspace has one, else the small one that
 comes with the package, which has only ever seen phantoms and says so.
@@ -6,37 +6,33 @@ comes with the package, which has only ever seen phantoms and says so.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from xraytk.config import rows_cols
-from xraytk.data import augment, dicom, pictures
-from xraytk.data.pictures import to_8bit
+from xraytk.data import augment, pictures
+from xraytk.data.one_study import Given, read_study, says_one_study
 from xraytk.errors import DataError, UsageError
 from xraytk.files import Workspace, atomic_write, default_work, write_json
 from xraytk.models.search import SearchConfig
 from xraytk.progress import Progress
-from xraytk.records import RESEARCH_NOTICE, Batch, Radiograph, as_plain
+from xraytk.records import RESEARCH_NOTICE, Batch, SecondView, as_plain
 from xraytk.tasks import attention, saved
 from xraytk.tasks.attention import AttentionConfig, Term, TermMap
 from xraytk.tasks.classification import ClassifyTask
-from xraytk.tasks.gallery import thumbnail
+from xraytk.tasks.gallery import beside, thumbnail
 from xraytk.tasks.metrics import calibration
 from xraytk.tasks.reporting import ReportTask
 from xraytk.train.launch import MachineConfig, check_devices, device_of
 
 FORMAT = 1
-INGEST_PX = 1280
-"""Long side that `ingest` shrinks to before anything else; done here too, for equal pixels."""
-
 PHANTOM_NOTICE = {
     "en": "The default model was trained on synthetic phantoms only: it says nothing about a real patient. "
     "Finetune on your own data for anything else.",
@@ -50,6 +46,10 @@ PICTURE_NOTICE = {
     "The text means nothing unless it is a frontal one.",
     "zh": "该图片没有文件头信息，无法确认其为胸部X线片，投照体位未知；若非胸部正位片，所生成的文字毫无意义。",
 }
+STUDY_NOTICE = {
+    "en": "Nothing says that both images are of one study.",
+    "zh": "没有信息表明两幅图像来自同一次检查。",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,7 @@ class ReportConfig:
 
     Args:
         image: One radiograph: DICOM, PNG, JPEG or TIFF.
+        second: Another one of the same study, for models of two views; one of them is frontal.
         lang: "en" or "zh".
         work: The workspace.
         checkpoint: A finetuned report run; else the workspace's newest, else the default model.
@@ -69,6 +70,7 @@ class ReportConfig:
     """
 
     image: Path
+    second: Path | None = None
     lang: Literal["en", "zh"] = "en"
     work: Path = field(default_factory=default_work)
     checkpoint: Path | None = None
@@ -86,16 +88,18 @@ class ReportResult:
     Args:
         image_id: First 16 hexadecimal digits of the file's SHA-256, without a key: the first 16
             of ``source_sha256`` in the manifest of `ingest`, and not its ``image_id``, which is
-            keyed. Whoever has the file can tell that this report is of it.
+            keyed. Whoever has the file can tell that this report is of it. Of two images, the frontal's.
         lang: "en" or "zh".
         text: The report.
         findings: Probability of each label, from the workspace's classifier when there is one.
         model: Whose model wrote it.
         notice: Not a medical device, and what else limits it, in the report's language.
         view: "PA", "AP" or "UNKNOWN"; other views are refused.
-        burned_in: Whether the header says that text is burned into the pixels; pictures have none.
+        burned_in: Whether a header says that text is burned into the pixels; pictures have none.
         files: What was written.
         terms: Words that name findings, in the order of the picture of attention; none unless asked for.
+        second_id: Id of the other image; "" when there is none.
+        second_view: Its view.
     """
 
     image_id: str
@@ -108,6 +112,8 @@ class ReportResult:
     burned_in: bool
     files: tuple[Path, ...]
     terms: tuple[Term, ...] = ()
+    second_id: str = ""
+    second_view: str = ""
 
     def lines(self) -> list[str]:
         """Return the report for a person to read."""
@@ -122,23 +128,21 @@ class ReportResult:
 
 
 def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
-    """Write a report for one image.
+    """Write a report for one image, or for two of a study.
 
     Args:
         config: Settings.
         progress: Where to report to.
 
     Raises:
-        DataError: If the image is no frontal chest radiograph, or the model does not know the
-            language.
+        DataError: If no image is a frontal chest radiograph, two are not of one study, or the model
+            does not know the language or looks at one image only.
     """
-    del progress  # one image: nothing to count
+    del progress  # one study: nothing to count
     check_devices(config.machine)
     out = _place(config)
-    data = _read(config.image)
-    radiograph = _frontal(data)
-    image_id = hashlib.sha256(data).hexdigest()[:16]
-    image = to_8bit(dicom.resize_long_side(radiograph.pixels, INGEST_PX))
+    given = read_study([config.image] if config.second is None else [config.image, config.second])
+    first, others = given[0].radiograph, given[1:]
     model, origin, is_default = _writer(config)
     task: ReportTask = model.learner
     if config.lang not in task.langs:
@@ -147,67 +151,43 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
             f"it learned {', '.join(task.langs)}",
             "Choose another --lang.",
         )
-    batch = _batch(image, image_id, radiograph.view, model)
+    if others and task.views == 1:
+        raise DataError(
+            "the model looks at one image, and two are given",
+            f"it is {origin}",
+            "Give the frontal image alone, or a run of `xraytk finetune report --set data.views=2`.",
+        )
+    batch = _batch(given, model)
     text = task.predict(batch, config.lang, config.search)[0].text
     found = task.attend(batch, [text], config.lang, config.maps)[0] if config.attention else []
     limits = [RESEARCH_NOTICE]
-    limits += [PICTURE_NOTICE] if radiograph.syntax in PICTURES else []
+    limits += [PICTURE_NOTICE] if any(one.radiograph.syntax in PICTURES for one in given) else []
+    limits += [STUDY_NOTICE] if others and not says_one_study(given) else []
     limits += [PHANTOM_NOTICE] if is_default else []
-    findings = {} if is_default else _findings(config, image, image_id, radiograph.view)
+    findings = {} if is_default else _findings(config, given[:1])
     made = ReportResult(
-        image_id=image_id,
+        image_id=given[0].image_id,
         lang=config.lang,
         text=text,
         findings=findings,
         model=origin,
         notice=("" if config.lang == "zh" else " ").join(limit[config.lang] for limit in limits),
-        view=radiograph.view,
-        burned_in=radiograph.burned_in,
+        view=first.view,
+        burned_in=any(one.radiograph.burned_in for one in given),
         files=(),
         terms=tuple(one.term for one in found),
+        second_id=others[0].image_id if others else "",
+        second_view=others[0].radiograph.view if others else "",
     )
     if out is None:
         return made
-    sheet = _sheet(image, found, model) if config.attention else None
+    sheet = _sheet([one.pixels for one in given], found, model) if config.attention else None
     return _write(out, made, sheet)
 
 
 def default_model() -> Path:
     """Folder of the model that comes with the package."""
     return Path(str(importlib.resources.files("xraytk.models"))) / "default"
-
-
-def _read(image: Path) -> bytes:
-    """Read the file; no message names it, as file names often name patients."""
-    try:
-        return image.read_bytes()
-    except FileNotFoundError:
-        raise DataError("the image does not exist", todo="Check the path.") from None
-    except IsADirectoryError:
-        raise DataError(
-            "the image is a folder", "wanted one file", "For many images, use `xraytk ingest`."
-        ) from None
-    except OSError as error:
-        raise DataError("the image cannot be read", f"the system says: {error.strerror}") from None
-
-
-def _frontal(data: bytes) -> Radiograph:
-    """Read the radiograph, and refuse what is none and every view that is not frontal."""
-    try:
-        radiograph = dicom.read_radiograph(data)
-    except dicom.Refused as refused:
-        raise DataError(
-            f"the image gives no report: {refused.reason}",
-            dicom.REASONS[refused.reason] + (f" ({refused.detail})" if refused.detail else ""),
-            "Give one chest radiograph: CR or DX DICOM, PNG, JPEG or TIFF.",
-        ) from None
-    if radiograph.view in ("LATERAL", "OTHER"):
-        raise DataError(
-            "the image gives no report: it is not a frontal view",
-            f"its header says {radiograph.view}; the models write about PA and AP only",
-            "Give the frontal radiograph of the study.",
-        )
-    return radiograph
 
 
 def _writer(config: ReportConfig) -> tuple[saved.Saved, str, bool]:
@@ -229,44 +209,58 @@ def _newest(work: Workspace, kind: type) -> Path | None:
     return fitting[-1] if fitting else None
 
 
-def _findings(config: ReportConfig, image: Any, image_id: str, view: str) -> dict[str, float]:
+def _findings(config: ReportConfig, given: Sequence[Given]) -> dict[str, float]:
     """Probabilities from the workspace's classifier; {} without one."""
     folder = _newest(Workspace(config.work), ClassifyTask)
     if folder is None:
         return {}
     model = saved.load(folder / "best", device_of(config.machine))
-    scores: dict[str, float] = model.learner.predict(_batch(image, image_id, view, model))[0].scores
+    scores: dict[str, float] = model.learner.predict(_batch(given, model))[0].scores
     cool = calibration.cool(np.array(list(scores.values())), float(model.facts.get("temperature", 1.0)))
     return {label: round(float(score), 4) for label, score in zip(scores, cool, strict=True)}
 
 
-def _batch(image: Any, image_id: str, view: str, model: saved.Saved) -> Batch:
-    """One image, put into the frame as the stream does it."""
+def _batch(given: Sequence[Given], model: saved.Saved) -> Batch:
+    """One study, put into the frame as the stream does it."""
     size, fit = rows_cols(model.facts["data"]["image_px"]), model.facts["data"]["fit"]
-    placed, valid = augment.place(image, size, fit)
-    labels = len(getattr(model.learner, "labels", ()))
+    frames = [augment.place(one.pixels, size, fit) for one in given]
+    image = [torch.from_numpy(placed)[None, None] for placed, _ in frames]
+    valid = [torch.from_numpy(held)[None] for _, held in frames]
+    ids, views = [one.image_id for one in given], [one.radiograph.view for one in given]
+    second = None
+    if len(given) > 1:
+        there, shape = torch.ones(1, dtype=torch.bool), given[1].pixels.shape
+        second = SecondView(image[1], valid[1], there, ids[1:], views[1:], [(shape[0], shape[1])])
     return Batch(
-        image=torch.from_numpy(placed)[None, None],
-        valid=torch.from_numpy(valid)[None],
+        image=image[0],
+        valid=valid[0],
         lung=torch.zeros(1, *size, dtype=torch.bool),
         has_contour=torch.zeros(1, dtype=torch.bool),
-        labels=torch.full((1, labels), torch.nan),
+        labels=torch.full((1, len(getattr(model.learner, "labels", ()))), torch.nan),
         reports={"en": [""], "zh": [""]},
-        image_id=[image_id],
+        image_id=ids[:1],
         patient_hash=[""],
-        view=[view],
+        view=views[:1],
+        second=second,
     ).to(next(model.learner.parameters()).device)
 
 
-def _sheet(image: NDArray[np.uint8], found: Sequence[TermMap], model: saved.Saved) -> NDArray[np.uint8]:
-    """The image, and on it the map of each term, with numbers and the findings' names."""
-    small = thumbnail(image, _TILE_PX)
-    tiles: list[NDArray[np.uint8]] = [small]
-    captions = ["the radiograph" if found else "the report names no finding"]
+def _sheet(
+    images: Sequence[NDArray[np.uint8]], found: Sequence[TermMap], model: saved.Saved
+) -> NDArray[np.uint8]:
+    """The images, and on them the map of each term, with numbers and the findings' names."""
+    small = [thumbnail(image, _TILE_PX) for image in images]
+    tiles: list[NDArray[np.uint8]] = [beside(small)]
+    captions = [
+        ("the radiograph" if len(images) == 1 else "the study") if found else "the report names no finding"
+    ]
     frame = model.facts["data"]
     for number, one in enumerate(found, 1):
-        heat = attention.laid(one, frame["image_px"], frame["fit"], small.shape)
-        tiles.append(attention.drawn(small, heat))
+        heats = [
+            attention.laid(one, frame["image_px"], frame["fit"], image.shape, view)
+            for view, image in enumerate(small)
+        ]
+        tiles.append(beside([attention.drawn(*pair) for pair in zip(small, heats, strict=True)]))
         said = "" if one.term.state == "present" else f", {one.term.state}"
         captions.append(f"{number} {', '.join(one.term.findings)}{said}; {one.peak:.1f}x")
     return pictures.montage(tiles, captions, columns=4, tile_px=_TILE_PX)
