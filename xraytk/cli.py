@@ -697,7 +697,7 @@ def similar(
 def _one_or_two(images: list[Path]) -> list[Path]:
     """Refuse more; their names are not shown."""
     if len(images) > 2:
-        raise typer.BadParameter(f"wanted the one or two images of a study, found {len(images)} files")
+        raise typer.BadParameter(f"found {len(images)} files, wanted one or two")
     return images
 
 
