@@ -260,7 +260,7 @@ class Joined:
                     members[language] = report[language].encode()
             if known:
                 members["labels"] = _json(known)
-            study = study_of(row["patient_hash"], row["study_hash"])
+            study = study_of(row["patient_hash"], row["study_hash"] or row["image_id"])
             path = self._folder / row["path"]
             made.append(Sample(row["image_id"], study, row["view"], path, shape, members))
         return made
