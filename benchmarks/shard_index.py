@@ -64,6 +64,7 @@ def make(folder: Path, samples: int) -> None:
         columns: dict[str, object] = {
             "image_id": [f"{i:016x}" for i in ids[rows]],
             "split": ["train"] * count,
+            "patient": [f"{i:016x}" for i in ids[rows]],
             "study": [f"{i:016x}"[::-1] for i in ids[rows]],
             "view": ["PA"] * count,
             "shard": [f"{name}.tar"] * count,

@@ -208,7 +208,7 @@ def make_million(folder: Path, count: int) -> None:
             for i in range(start, min(start + 8192, count)):
                 key = hashlib.sha256(str(i).encode()).hexdigest()[:16]
                 place = writer.add(key, {"image": image, "meta": meta})
-                about = {"image_id": key, "study": key[::-1], "view": "PA"}
+                about = {"image_id": key, "patient": "p", "study": key[::-1], "view": "PA"}
                 rows.append({**about, "split": "train", "shard": name, **place})
             sha256 = writer.close()
         held = min(8192, count - start)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +138,18 @@ def test_a_run_that_is_being_trained_is_not_tested(finetuned: Path, tmp_path: Pa
     run = finetuned / "runs" / "classify"
     with folder_lock(run), pytest.raises(RunConflictError, match="in use"):
         evaluate.run(evaluate.EvaluateConfig(checkpoint=run, work=finetuned, out=tmp_path, bootstrap=0))
+
+
+def test_patients_that_a_run_was_trained_on_are_not_tested(
+    finetuned: Path, shapes: SimpleNamespace, tmp_path: Path
+) -> None:
+    other = shapes.write(tmp_path, {"train": 2, "val": 2, "test": 32}) / "shards"
+    run = finetuned / "runs" / "classify"
+    before = (run / "test-reads.jsonl").read_bytes()
+    config = evaluate.EvaluateConfig(work=finetuned, checkpoint=run, shards=other, out=tmp_path, bootstrap=0)
+    with pytest.raises(DataError, match=r"trained on \d+ of the \d+ patients of the test split"):
+        evaluate.run(dataclasses.replace(config, again=True))
+    assert (run / "test-reads.jsonl").read_bytes() == before
 
 
 def test_two_runs_are_compared_in_one_page(result: evaluate.EvaluateResult, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import torch
 from xraytk import distributed
 from xraytk.chance import Chance
 from xraytk.config import build, to_dict
+from xraytk.data import trained_on
 from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
 from xraytk.data.skipped import SkipList
@@ -328,6 +329,10 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         made_of = _inputs(config, old, train, init)
         state = {**to_dict(config), **shown(config.shards), INPUTS: made_of}
         resume_from = prepare(config.folder, state, config.resume)
+        fresh = init if resume_from is None else None
+        if distributed.is_main():
+            index = read_index(config.shards or Workspace(config.work).shards, config.cache)
+            trained_on.write(config.folder, index, find_weights(fresh) if fresh else None)
         if resume_from is None:
             _start(config.folder, learner, init, progress)
         trained = _adapt(config, learner, progress)

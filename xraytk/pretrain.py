@@ -22,6 +22,7 @@ from torch import nn
 from xraytk import distributed
 from xraytk.chance import Chance
 from xraytk.config import build, resolve, to_dict
+from xraytk.data import trained_on
 from xraytk.data.cache import CacheConfig
 from xraytk.data.reports import reports_of
 from xraytk.data.selection import fingerprint, read_selection
@@ -301,7 +302,7 @@ def _texts(config: PretrainConfig) -> Stream:
 def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
     """Body of the verb on one process."""
     shards = config.shards or Workspace(config.work).shards
-    read_index(shards, config.cache, progress)  # before anything is written: there may be none
+    index = read_index(shards, config.cache, progress)  # before anything is written: there may be none
     old = started_as(config.folder, config.resume, config.init)
     config = resolved(config, old)
     with contextlib.ExitStack() as stack:
@@ -333,6 +334,9 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         micro_batch = micro_batch_of(config.batch, config.machine)
         resume_from = prepare(config.folder, state, config.resume)
         resumed = int(read_state(resume_from)["step"]) if resume_from else 0  # pruned later
+        fresh = config.init if resume_from is None else None
+        if distributed.is_main():
+            trained_on.write(config.folder, index, find_weights(fresh) if fresh else None)
         samples = _samples(config, needs, only) if distributed.is_main() else None
         watch = _watch(config, state, learner, stream, plan.steps, samples, progress)
         if resume_from is None:

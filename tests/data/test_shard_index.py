@@ -48,6 +48,7 @@ def test_the_index_is_what_the_table_says(folder):
     index, table = shards.ShardIndex.load(folder), pq.read_table(folder / "index.parquet")
     assert [i.decode() for i in index.image_id] == table["image_id"].to_pylist()
     assert [index.shards[s].name for s in index.shard] == table["shard"].to_pylist()
+    assert [i.decode() for i in index.patient] == table["patient"].to_pylist()
     assert [i.decode() for i in index.study] == table["study"].to_pylist()
     assert [VIEWS[v] for v in index.view] == table["view"].to_pylist()
     for name, slot in shards.SLOT.items():
@@ -134,6 +135,7 @@ def test_many_row_groups_and_ids_of_many_lengths_come_back(tmp_path):
     columns |= {
         "image_id": pa.array(ids),
         "split": pa.array(["train"] * count),
+        "patient": pa.array([f"{i // 4:x}" for i in range(count)]),
         "study": pa.array([f"{i // 2:x}" for i in range(count)]),
         "view": pa.array(["PA", "LATERAL"] * (count // 2)),
         "shard": pa.array([f"train-{i // 40_000:06d}.tar" for i in range(count)]),

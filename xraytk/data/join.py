@@ -74,6 +74,7 @@ class Sample:
 
     Args:
         image_id: Hashed id.
+        patient: Hashed.
         study: From `shard_index.study_of`.
         view: One of `VIEWS`.
         path: Of the 16-bit PNG.
@@ -82,6 +83,7 @@ class Sample:
     """
 
     image_id: str
+    patient: str
     study: str
     view: str
     path: Path
@@ -261,8 +263,8 @@ class Joined:
             if known:
                 members["labels"] = _json(known)
             study = study_of(row["patient_hash"], row["study_hash"] or row["image_id"])
-            path = self._folder / row["path"]
-            made.append(Sample(row["image_id"], study, row["view"], path, shape, members))
+            about = (row["image_id"], row["patient_hash"], study, row["view"])
+            made.append(Sample(*about, self._folder / row["path"], shape, members))
         return made
 
     def _meta(self, row: Mapping[str, Any], shape: tuple[int, int]) -> dict[str, Any]:

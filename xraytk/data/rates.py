@@ -81,8 +81,8 @@ def make_shards(folder: Path, image_px: Pixels, count: int = 4) -> Path:
             }
             image_id = f"{seed:016x}"
             place = writer.add(image_id, members)
-            about = {"image_id": image_id, "study": study_of(image_id, image_id), "view": "PA"}
-            rows.append({**about, "split": "train", "shard": f"{SHARD}.tar", **place})
+            about = {"image_id": image_id, "patient": image_id, "study": study_of(image_id, image_id)}
+            rows.append({**about, "view": "PA", "split": "train", "shard": f"{SHARD}.tar", **place})
         sha256 = writer.close()
     part = shard_parts.Part(pa.Table.from_pylist(rows, schema=INDEX), writer.bytes, sha256, {}, "")
     recipe = shard_parts.Recipe(codec="tiff", quality=0, also_px=0)

@@ -1,6 +1,6 @@
 """The index of a shards folder: where every member of every sample lies, and its checksum.
 
-``index.parquet`` has one row a sample: id, split, study, view, shard; offset, length and CRC-32 of
+``index.parquet`` has one row a sample: id, split, patient, study, view, shard; offset, length and CRC-32 of
 each member.
 ``index.json`` is written last: format, codec, labels, counts, and the SHA-256 of all the others.
 """
@@ -44,6 +44,7 @@ INDEX = pa.schema(
     [
         ("image_id", pa.string()),
         ("split", pa.string()),
+        ("patient", pa.string()),
         ("study", pa.string()),
         ("view", pa.string()),
         ("shard", pa.string()),
@@ -61,7 +62,8 @@ INDEX = pa.schema(
 )
 """Offsets are of a member's content in the tar, in bytes; null where the sample has none.
 
-Images of one study of one patient share ``study``, see `study_of`; ``view`` is one of `VIEWS`.
+``patient`` is that of the manifest. Images of one study of one patient share ``study``, see
+`study_of`; ``view`` is one of `VIEWS`.
 """
 
 _ROW_GROUP = 65_536
@@ -98,7 +100,7 @@ class ShardInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardIndex:
-    """The index of a shards folder, as flat arrays: about 150 bytes a sample.
+    """The index of a shards folder, as flat arrays: about 170 bytes a sample.
 
     Args:
         place: Where the shards lie, a folder or a URL; for messages and for `folder`.
@@ -107,6 +109,7 @@ class ShardIndex:
         labels: Names of all labels, sorted.
         shards: The tars.
         image_id: (n,) bytes.
+        patient: (n,) bytes, hashed.
         study: (n,) bytes, from `study_of`.
         view: (n,) uint8, number in `VIEWS`.
         shard: (n,) int32, number of the sample's tar in ``shards``.
@@ -121,6 +124,7 @@ class ShardIndex:
     labels: tuple[str, ...]
     shards: tuple[ShardInfo, ...]
     image_id: NDArray[np.bytes_]
+    patient: NDArray[np.bytes_]
     study: NDArray[np.bytes_]
     view: NDArray[np.uint8]
     shard: NDArray[np.int32]
@@ -198,7 +202,7 @@ class ShardIndex:
         return len(self.image_id)
 
 
-_ARRAYS = ("image_id", "study", "view", "shard", "offset", "length", "crc32")
+_ARRAYS = ("image_id", "patient", "study", "view", "shard", "offset", "length", "crc32")
 _HEAD = {
     "codec": str,
     "also_px": int,
@@ -288,24 +292,22 @@ def _columns(table: bytes, shards: tuple[ShardInfo, ...]) -> dict[str, NDArray[A
         "length": np.empty((count, len(MEMBERS)), np.int32, order="F"),
         "crc32": np.empty((count, len(MEMBERS)), np.uint32, order="F"),
     }
-    names = pa.array([s.name for s in shards], pa.string())
+    tars = pa.array([s.name for s in shards], pa.string())
     views = pa.array(VIEWS, pa.string())
-    ids: list[NDArray[np.bytes_]] = []
-    studies: list[NDArray[np.bytes_]] = []
+    names: dict[str, list[NDArray[np.bytes_]]] = {"image_id": [], "patient": [], "study": []}
     first = 0
     for number in range(file.num_row_groups):
         group = file.read_row_group(number, use_threads=False)
         rows = slice(first, first + len(group))
         first += len(group)
-        ids.append(_fixed_width(group["image_id"].combine_chunks()))
-        studies.append(_fixed_width(group["study"].combine_chunks()))
+        for name, parts in names.items():
+            parts.append(_fixed_width(group[name].combine_chunks()))
         made["view"][rows] = _numbers(group["view"], views).cast(pa.uint8()).to_numpy()
-        made["shard"][rows] = _numbers(group["shard"], names).to_numpy()
+        made["shard"][rows] = _numbers(group["shard"], tars).to_numpy()
         for name, slot in SLOT.items():
             for what, missing in (("offset", -1), ("length", -1), ("crc32", 0)):
                 made[what][rows, slot] = group[f"{name}_{what}"].fill_null(missing).to_numpy()
-    made["image_id"] = np.concatenate(ids) if ids else np.zeros(0, "S1")
-    made["study"] = np.concatenate(studies) if studies else np.zeros(0, "S1")
+    made |= {name: np.concatenate(parts) if parts else np.zeros(0, "S1") for name, parts in names.items()}
     found = np.bincount(made["shard"], minlength=len(shards)).tolist()
     if found != [s.count for s in shards]:
         raise ValueError("index.parquet and index.json count the samples of the shards differently")
@@ -320,7 +322,7 @@ def _numbers(texts: pa.ChunkedArray, among: pa.StringArray) -> pa.ChunkedArray:
 def _fixed_width(texts: pa.StringArray) -> NDArray[np.bytes_]:
     """Turn strings into an array of bytes of the longest one's width, without Python objects."""
     if texts.null_count:
-        raise ValueError("a sample has no image_id or no study")
+        raise ValueError("a sample has no image_id, patient or study")
     width = pc.max(pc.binary_length(texts)).as_py() or 1
     padded = pc.ascii_rpad(texts, width, padding="\0")
     flat = padded.cast(pa.binary()).cast(pa.binary(width))

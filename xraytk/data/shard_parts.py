@@ -201,7 +201,7 @@ def write_part(
                     raise DataError(f"{path.name} needs image {sample.image_id}", images)
             else:
                 place = writer.add(sample.image_id, {**sample.members, **images})
-                about = {"image_id": sample.image_id, "study": sample.study, "view": sample.view}
+                about = {name: getattr(sample, name) for name in ("image_id", "patient", "study", "view")}
                 rows.append({**about, "split": job.split, "shard": path.name, **place})
             task.update(done, shard=job.name)
         sha256 = writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from xraytk.errors import DataError
@@ -23,7 +24,7 @@ def score(
     model: saved.Saved,
     shards: str | Path,
     progress: Progress,
-    note: str,
+    said: Sequence[str],
 ) -> RunScores:
     """Answer and score the questions about a split, open and closed ones apart.
 
@@ -64,7 +65,7 @@ def score(
     )
     notes = (
         f"{len(questions):,} questions about {len(ids):,} images; counts of the table are of questions",
-        *([note] if note else []),
+        *said,
     )
     scored = Scored("vqa", len(ids), len(set(people)), {"answers": scores}, protocol, {}, notes, rows=rows)
     tree = {

@@ -82,9 +82,9 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     split, notes = _split(shards, config)
     home = trained.results(config.work, kind)
     out = home if config.out is None else config.out
-    with _told(config, trained, home, shards, split) as note:
+    with _told(config, trained, home, shards, split) as more:
         material = gather(config, trained, shards, split, progress)
-        made = _scores(config, kind, trained, material, (*notes, *([note] if note else [])), out)
+        made = _scores(config, kind, trained, material, (*notes, *more), out)
     return EvaluateResult(split, (made,), round(time.monotonic() - began, 1))
 
 
@@ -107,17 +107,14 @@ def _split(shards: str | Path, config: EvaluateConfig) -> tuple[Split, list[str]
 
 def _told(
     config: EvaluateConfig, trained: Trained, home: Path, shards: str | Path, split: Split
-) -> contextlib.AbstractContextManager[str]:
+) -> contextlib.AbstractContextManager[list[str]]:
     """Write a reading of the test split down, as for finetuned runs."""
     if split != "test":
-        return contextlib.nullcontext("")
+        return contextlib.nullcontext([])
     index = read_index(shards, config.cache)
-    ids = hash_of_ids([bytes(name).decode() for name in index.image_id[index.rows(split)]])
     kept = {key: value for key, value in asdict(config.probe).items() if key not in ("compare", "seeds")}
-    what = {"weights": trained.sha256(), "image_ids_sha256": ids, "fit": trained.fit, "probe": kept}
-    with contextlib.suppress(OSError):  # `reading` says what cannot be written
-        home.mkdir(parents=True, exist_ok=True)
-    return reading(home, what, again=config.again)
+    what = {"weights": trained.sha256(), "fit": trained.fit, "probe": kept}
+    return reading(home, what, index=index, run=trained.run, again=config.again)
 
 
 def gather(

@@ -45,7 +45,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     trained = find_trained(config.checkpoint, config.work, ema=config.language.ema)
     home = trained.results(config.work, "similar")
     settings = {"pool": config.probe.pool, "ema": str(config.language.ema)}
-    with towers.told(config, trained, home, shards, split, settings) as note:
+    with towers.told(config, trained, home, shards, split, settings) as more:
         material = gather(config, trained, shards, split, progress)
     found: dict[str, tuple[Scores, Nearest]] = {}
     for name, queries in material.test.items():
@@ -79,7 +79,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         "precision": plots.bars(plots.column(tables["similar"], f"P@{config.language.ranks[0]}"), "P@k")
     }
     figures |= _sheet(config, queries.ids, archive.ids, nearest.at)
-    notes = [*notes, *([note] if note else [])]
+    notes = [*notes, *more]
     made = towers.write(config, trained, split, scored, figures, notes, config.out or home)
     return EvaluateResult(split, (made,), round(time.monotonic() - began, 1))
 

@@ -29,7 +29,7 @@ from xraytk.objectives import OBJECTIVES
 from xraytk.progress import Progress
 from xraytk.records import SPLITS, Batch
 from xraytk.tasks.scoring import grid, pages
-from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids
+from xraytk.tasks.scoring.scored import Scored, fingerprinted
 from xraytk.train.launch import device_kind, device_of
 
 TEXTS = 128
@@ -249,10 +249,9 @@ def run(
     towers = load(config)
     home = towers.trained.results(config.work, config.task)
     settings = {k: str(v) for k, v in asdict(config.language).items() if k not in ("pictures", "ranks")}
-    with told(config, towers.trained, home, shards, split, settings) as note:
+    with told(config, towers.trained, home, shards, split, settings) as more:
         scored, figures = score(towers, split, progress)
-    notes = [*notes, *([note] if note else [])]
-    return split, write(config, towers.trained, split, scored, figures, notes, config.out or home)
+    return split, write(config, towers.trained, split, scored, figures, [*notes, *more], config.out or home)
 
 
 def told(
@@ -262,16 +261,13 @@ def told(
     shards: str | Path,
     split: Split,
     settings: Mapping[str, Any],
-) -> contextlib.AbstractContextManager[str]:
+) -> contextlib.AbstractContextManager[list[str]]:
     """Write a reading of the test split down, as for finetuned runs."""
     if split != "test":
-        return contextlib.nullcontext("")
+        return contextlib.nullcontext([])
+    what = {"weights": trained.sha256(), config.task: dict(settings)}
     index = read_index(shards, config.cache)
-    ids = hash_of_ids([bytes(name).decode() for name in index.image_id[index.rows(split)]])
-    what = {"weights": trained.sha256(), "image_ids_sha256": ids, config.task: dict(settings)}
-    with contextlib.suppress(OSError):  # `reading` says what cannot be written
-        home.mkdir(parents=True, exist_ok=True)
-    return reading(home, what, again=config.again)
+    return reading(home, what, index=index, run=trained.run, again=config.again)
 
 
 def write(

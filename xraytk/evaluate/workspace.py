@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from xraytk.config import build, to_dict
+from xraytk.data.shard_index import ShardIndex
 from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
 from xraytk.errors import DataError
@@ -52,7 +53,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     check_devices(config.machine)
     folders = _runs(config)
     shards = config.shards or Workspace(config.work).shards
-    ids = _refuse_empty(shards, config)
+    index = _refuse_empty(shards, config)
     device = device_of(config.machine)
     done = []
     for folder in folders:
@@ -61,8 +62,8 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         score = _scorer(model.learner, config)
         if score is None:
             continue
-        with _told(config, folder, model, ids) as note:
-            done.append(score(config, folder, out, model, shards, progress, note))
+        with _told(config, folder, model, index) as said:
+            done.append(score(config, folder, out, model, shards, progress, said))
     if not done:
         raise DataError(
             f"there is no finetuned run of task {config.task}", todo="Run `xraytk finetune` first."
@@ -89,14 +90,13 @@ def _scorer(task: Any, config: EvaluateConfig) -> Callable[..., RunScores] | Non
 
 
 def _told(
-    config: EvaluateConfig, folder: Path, model: saved.Saved, ids: str
-) -> contextlib.AbstractContextManager[str]:
+    config: EvaluateConfig, folder: Path, model: saved.Saved, index: ShardIndex
+) -> contextlib.AbstractContextManager[list[str]]:
     """Write a reading of the test split down; other splits may be read as often as one likes."""
     if config.split != "test":
-        return contextlib.nullcontext("")
+        return contextlib.nullcontext([])
     what: dict[str, Any] = {
         "weights": model.facts.get(INPUTS, {}).get("weights", ""),
-        "image_ids_sha256": ids,
         "data": data_of(model),
     }
     if isinstance(model.learner, ReportTask):
@@ -104,7 +104,7 @@ def _told(
     else:
         what |= {"thresholds": model.facts.get("thresholds", {})}
         what |= {key: model.facts[key] for key in ("temperature",) if key in model.facts}
-    return reading(folder, what, again=config.again)
+    return reading(folder, what, index=index, run=folder, again=config.again)
 
 
 def _runs(config: EvaluateConfig) -> list[Path]:
@@ -121,8 +121,8 @@ def _runs(config: EvaluateConfig) -> list[Path]:
     return found
 
 
-def _refuse_empty(shards: str | Path, config: EvaluateConfig) -> str:
-    """Refuse an empty split; return the hash of its images."""
+def _refuse_empty(shards: str | Path, config: EvaluateConfig) -> ShardIndex:
+    """Refuse an empty split; return the index."""
     index, split = read_index(shards, config.cache), config.split
     counts = {name: len(index.rows(name)) for name in SPLITS}
     if not counts[split]:
@@ -132,7 +132,7 @@ def _refuse_empty(shards: str | Path, config: EvaluateConfig) -> str:
             f"found: {there}",
             "Ingest images of more patients, or choose another split with --split.",
         )
-    return hash_of_ids([bytes(name).decode() for name in index.image_id[index.rows(split)]])
+    return index
 
 
 def _reports(
@@ -142,7 +142,7 @@ def _reports(
     model: saved.Saved,
     shards: str | Path,
     progress: Progress,
-    note: str,
+    said: Sequence[str],
 ) -> RunScores:
     """Write and score reports in every language."""
     task: ReportTask = model.learner
@@ -187,7 +187,7 @@ def _reports(
             **protocol_of(config, model, ids),
         }
     )
-    notes = _notes(scored, note)
+    notes = _notes(scored, said)
     tree = {"scores": {lang: files.plain(row) for lang, row in scores.items()}, **tree_of(scored, protocol)}
     tree["notes"] = list(notes)
     grids = [
@@ -229,7 +229,7 @@ def _labels(
     model: saved.Saved,
     shards: str | Path,
     progress: Progress,
-    note: str,
+    said: Sequence[str],
 ) -> RunScores:
     """Predict and score labels."""
     task: ClassifyTask = model.learner
@@ -244,7 +244,7 @@ def _labels(
     scored = labels.score(test, config.labels(), fitted)
     protocol = fingerprinted({**bare(scored.protocol), **protocol_of(config, model, list(ids))})
     table = scored.tables["labels"]
-    notes = _notes({"": scored}, note)
+    notes = _notes({"": scored}, said)
     if fitted.temperature != 1.0 and config.split == model.facts.get("fitted_on"):
         notes += ("thresholds and temperature were fitted on these images: F1 and calibration flatter",)
     tree = {
@@ -276,7 +276,7 @@ def _regions(
     model: saved.Saved,
     shards: str | Path,
     progress: Progress,
-    note: str,
+    said: Sequence[str],
 ) -> RunScores:
     """Predict and score masks or boxes."""
     stream = batches(config, model, shards, progress, f"evaluate {folder.name}")
@@ -289,7 +289,7 @@ def _regions(
     ids = [row["image_id"] for row in scored.rows]
     protocol = fingerprinted({**scored.protocol, **protocol_of(config, model, ids)})
     table = next(iter(scored.tables.values()))
-    notes = _notes({"": scored}, note)
+    notes = _notes({"": scored}, said)
     tree = {"scores": files.plain(table), **tree_of({"": scored}, protocol), "notes": list(notes)}
     paths = files.write_run(
         out, folder.name, {**tree, **scored.facts}, scored.rows, grid.grids_of(scored), suffix_of(config)
@@ -317,12 +317,12 @@ def tree_of(scored: Mapping[str, Scored], protocol: dict[str, Any]) -> dict[str,
     }
 
 
-def _notes(scored: Mapping[str, Scored], note: str) -> tuple[str, ...]:
+def _notes(scored: Mapping[str, Scored], said: Sequence[str]) -> tuple[str, ...]:
     """What has to be said: of the reading, and what is absent."""
     lacking = [
         f"{lang} {name}: {why}".strip() for lang, s in scored.items() for name, why in s.absent.items()
     ]
-    return (*([note] if note else []), *lacking)
+    return (*said, *lacking)
 
 
 def batches(

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import ingest_like
+import pytest
+
+from xraytk import shard
+from xraytk.data import trained_on
+from xraytk.data.shard_index import ShardIndex
+from xraytk.errors import DataError
+
+
+def index_of(folder: Path, splits: list[str]) -> ShardIndex:
+    """Images 0, 1, ... of a patient each, in these splits."""
+    ingest_like.make(folder, len(splits), splits=splits, contours=False, sides=False)
+    shard.run(shard.ShardConfig(work=folder, workers=1))
+    return ShardIndex.load(folder / "shards")
+
+
+def test_training_and_validation_patients_are_kept_and_those_of_the_run_before(tmp_path: Path) -> None:
+    old, new = index_of(tmp_path / "a", ["train"]), index_of(tmp_path / "b", ["test", "val", "train", "test"])
+    first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
+    (first / "step-1").mkdir(parents=True)
+    second.mkdir()
+    trained_on.write(first, old)
+    trained_on.write(second, new, first / "step-1" / "model.safetensors")
+    trained_on.write(second, new)  # going on
+    found = trained_on.read(second)
+    assert found is not None
+    seen = [*old.patient, *new.patient[new.rows("train")], *new.patient[new.rows("val")]]
+    assert sorted(found.tolist()) == sorted({bytes(name) for name in seen})
+
+
+def test_a_test_split_with_a_patient_that_was_trained_on_is_refused(tmp_path: Path) -> None:
+    index = index_of(tmp_path / "a", ["train", "val", "test", "test"])
+    trained_on.write(tmp_path, index)
+    assert trained_on.refuse_shared(tmp_path, index) == ""
+    anew = index_of(tmp_path / "b", ["test", "test", "test"])
+    with pytest.raises(DataError, match="trained on 2 of the 3 patients"):
+        trained_on.refuse_shared(tmp_path, anew)
+    assert "not known" in trained_on.refuse_shared(None, index)
+    assert "not known" in trained_on.refuse_shared(tmp_path / "b", index)
+
+
+def test_a_broken_list_is_said(tmp_path: Path) -> None:
+    (tmp_path / trained_on.NAME).write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="cannot be read"):
+        trained_on.read(tmp_path)
