@@ -334,7 +334,7 @@ def _facts(parts: dict[str, list[str]], vocabulary: Vocabulary, lang: str) -> di
 def _lines(tree: dict[str, Any]) -> list[str]:
     """Tables for people."""
     out = [json.dumps(tree["facts"]), ""]
-    out.append(f"{'':9}{'perplexity':25}{'bits per character':25}{'of texts not in training':25}seeds")
+    out.append(f"{'':9}{'perplexity':27}{'bits per character':27}{'of texts not in training':27}seeds")
     for row in tree["rows"]:
         numbers = "".join(
             f"{_text(row[k]):25}" for k in ("perplexity", "bits_per_character", "perplexity_fresh")
