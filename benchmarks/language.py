@@ -337,7 +337,7 @@ def _lines(tree: dict[str, Any]) -> list[str]:
     out.append(f"{'':9}{'perplexity':27}{'bits per character':27}{'of texts not in training':27}seeds")
     for row in tree["rows"]:
         numbers = "".join(
-            f"{_text(row[k]):25}" for k in ("perplexity", "bits_per_character", "perplexity_fresh")
+            f"{_text(row[k]):27}" for k in ("perplexity", "bits_per_character", "perplexity_fresh")
         )
         out.append(f"{row['side']:9}{numbers}{', '.join(f'{s:.2f}' for s in row['seeds'])}")
     out += ["", "bits per word more than the peer (below 0: better)"]
