@@ -194,3 +194,10 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         MemoryConfig(rows=9)
     with pytest.raises(UsageError, match="even"):
         DecoderConfig(kind="cmn", width=15, heads=3)
+
+
+def test_the_blank_of_a_de_identified_report_is_one_word() -> None:
+    for text, lang in (("Seen by ___ on ___.", "en"), ("患者___，___复查。", "zh")):
+        words = split(text, lang)
+        assert words.count("___") == 2
+        assert join(words, lang) == text

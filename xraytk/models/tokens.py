@@ -18,7 +18,8 @@ from xraytk.records import LANGUAGES
 
 FORMAT = 1
 SPLITTING = (
-    "1: lower case; Latin words and numbers whole; every other sign, so every Chinese character, alone"
+    "2: lower case; Latin words, numbers and blanks (___) whole; every other sign, so every Chinese "
+    "character, alone"
 )
 """How `split` works, with its version, for protocol fingerprints."""
 
@@ -26,7 +27,7 @@ PAD, UNK, EOS = "<pad>", "<unk>", "<eos>"
 
 _WORD = r"[a-z0-9\u00c0-\u024f]"
 _TOKEN = re.compile(
-    rf"\d+(?:[./]\d+)*(?=(?:mm|cm|ml)(?![a-z]))|{_WORD}+(?:[-./'’]{_WORD}+)*|\S", re.IGNORECASE
+    rf"\d+(?:[./]\d+)*(?=(?:mm|cm|ml)(?![a-z]))|{_WORD}+(?:[-./'’]{_WORD}+)*|_+|\S", re.IGNORECASE
 )
 _TO_CHINESE = str.maketrans(",;:?!()", "，；：？！（）")
 _NARROW = {0xFF10 + i: ord("0") + i for i in range(10)} | {
@@ -41,9 +42,9 @@ def split(text: str, lang: str) -> list[str]:
     """Split a report into tokens, keeping the case.
 
     Latin words and numbers stay whole ("x-ray", "2.1"), units apart from their number ("12",
-    "mm" from "12mm"); every other sign is a token. In
-    Chinese, half-width punctuation is read as full-width, and full-width digits and letters
-    as half-width, so that both ways of typing score the same.
+    "mm" from "12mm"), and so does the blank of a de-identified report ("___"); every other sign is
+    a token. In Chinese, half-width punctuation is read as full-width, and full-width digits and
+    letters as half-width, so that both ways of typing score the same.
 
     Args:
         text: The report.
