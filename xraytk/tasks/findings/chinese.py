@@ -1,9 +1,10 @@
 """The Chinese rules (simplified characters), as Chinese radiologists write.
 
 Decisions where usage differs: 考虑, 可能, 疑, 待排, 不除外 are uncertain, 符合 and 提示 present;
-请结合临床 changes nothing; 较前吸收 and 减少 are still present, 基本吸收 uncertain, 已吸收 absent;
-术后 takes a lesion away and leaves a fracture and a device; 肋膈角锐利 is a sign of no effusion, 变钝
-or 模糊 an uncertain sign of one; 心影饱满 is uncertain, 正常高限 normal.
+排除 and 除外 that open a sentence say absent, behind a complaint (外伤后，除外骨折) or with 需, 建议, ？ they
+ask and say nothing; 请结合临床 changes nothing; 较前吸收 and 减少 are still present, 基本吸收 and 基本排除
+uncertain, 已吸收 absent; 术后 takes a lesion away and leaves a fracture and a device; 肋膈角锐利 is a
+sign of no effusion, 变钝 or 模糊 an uncertain sign of one; 心影饱满 is uncertain, 正常高限 normal.
 
 Source:
     Ours, from how radiologists write; no list of another labeller was used.
@@ -64,7 +65,8 @@ FIRST: Sequence[Rule] = [
     Cue(
         "uncertain",
         "auto",
-        "(?:不|未|无法|难以|不能|尚不能|未能|不能够|难)(?:能)?(?:完全|绝对)?(?:除外|排除)",
+        "(?:不|未|无法|难以|不能|尚不能|未能|不能够|难)(?:能)?(?:完全|绝对)?(?:除外|排除)|"
+        "基本(?:上)?(?:可以?)?(?:已)?(?:除外|排除)",
     ),
 ]
 """Qualities and cues that go before the terms: some hold a word that is one."""
@@ -174,6 +176,13 @@ CUES: Sequence[Rule] = [
         "不伴|未合并|并无|无(?!气肺)|没有|否认|非(?=肺炎|感染|结核)|不支持|不表明(?:有)?|排除了|"
         "已(?:除外|排除)|可(?:除外|排除)|不存在|未能?见|不符合|不是|而非",
     ),
+    Cue(
+        "absent",
+        "ahead",
+        "(?:^[\\s\\d.、)）]*|(?<=(?:异常|病变|正常|清晰|完整)[，,]))(?:故|因此|目前|现|今|影像|x线)?(?:可以)?(?:排除|除外)"
+        "(?![^，。；]*(?:[?？]|后|外))(?!.*[，,；](?:余|其余|其他|另))",
+    ),
+    Cue("absent", "back", "(?<![待请需可以])(?:排除|除外)" + _END),
     Cue("unsaid", "ahead", "排除|除外"),
     Cue(None, "ahead", "符合|提示|代表|表现为|所致|引起|导致"),
 ]

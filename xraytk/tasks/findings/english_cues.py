@@ -1,7 +1,7 @@
 """English words that judge organs, that change what a finding says, and that shape a sentence.
 
-Hedges ("likely", "probable", "suspicious for", "unlikely", "A or B") are uncertain, "consistent
-with" is present; "nearly resolved" is uncertain; what one looks for, rules out or has had says nothing.
+Hedges (`english_hedges`) and "A or B" are uncertain, "consistent with" is present; "nearly resolved" is
+uncertain; what one looks for, rules out or has had says nothing.
 
 Source:
     Ours, from how radiologists write; no list of another labeller was used.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xraytk.tasks.findings.english_hedges import HEDGES
 from xraytk.tasks.findings.rules import Cue, Mark, Quality, Rule
 
 _SEEN = (
@@ -112,59 +113,8 @@ CUES: Sequence[Rule] = [
         r"ing)?|reflect(?:s|ing)?|indicat(?:es|ing|ive of)|diagnostic of|characteristic of|"
         r"typical of",
     ),
-    # uncertain
-    Cue(
-        "uncertain",
-        "auto",
-        r"(?:can_not|could not|can't|couldn't|may not|unable to|difficult to|hard to|"
-        r"not possible to|impossible to|does not|do not|not) (?:be )?(?:(?:entirely|completely|"
-        r"definitely|definitively|totally|confidently|reliably|fully|absolutely|"
-        r"yet) )*(?:be )?(?:(?:entirely|completely|definitely|definitively|totally|confidently|"
-        r"fully) )*(?:exclu\w+|rule[ds]? out|ruled|discount\w*)(?: out)?",
-    ),
     Cue("unsaid", "back", r"(?:may|might|could) not be (?:" + _ADVERB + r")?" + _SEEN),
-    Cue("uncertain", "both", r"(?:can_not|could not) be (?:differentiated|distinguished)(?: from)?"),
-    Cue("uncertain", "back", r"not (?:un|in)likely|(?:not|less) likely(?=\s*[.,;)]|$)"),
-    Cue("uncertain", "ahead", r"not without|with or without|less likely|much less likely"),
-    Cue(
-        "uncertain",
-        "back",
-        r"(?:may|might|could) (?:also )?(?:be (?:present|seen|there|considered|suspected|possible"
-        r"|missed|overlooked|hidden|obscured|also present|partially present)|exist|persist|remain"
-        r"|have (?:developed|occurred))",
-    ),
-    Cue(
-        "uncertain",
-        "back",
-        r"(?:(?:is|are|remains?|also|be|was|were|seems?|thought) (?:also |most |more |very |"
-        r"felt )*)?(?:possible|likely|probable|suspected|questionable|questioned|favou?red|"
-        r"unlikely|doubtful|a possibility|a consideration|a concern|a possible \w+|considered|"
-        r"suggested|equivocal|indeterminate|uncertain"
-        r"|in the differential(?: diagnosis)?)(?=\s*[.,;)]|$| but)",
-    ),
-    Cue("uncertain", "beside", r"versus|vs\.?"),
-    Cue("uncertain", "ahead", r"=(?<![a-z])\? ?(?=[a-z])"),
-    Cue("uncertain", "before", r"=\?"),
-    Cue(
-        "unsaid",
-        "ahead",
-        r"(?:may|might|could|would|can|potentially) (?:also )?(?:obscur\w+|mask\w*|hide|mimic\w*"
-        r"|simulat\w+)|mimic\w*|simulat\w+",
-    ),
-    Cue(
-        "uncertain",
-        "ahead",
-        r"may|might|could|possib(?:le|ly|ility of|ility)|prob(?:able|ably|ability of)|(?:most |"
-        r"very )?likely|presum(?:ed|ably|ptive)|question(?:able|ably|ed)?(?: of)?|suspect(?:ed|"
-        r"s)?|suspicion (?:of|for)|suspicious (?:for|of)"
-        r"|concern(?:ing|ed)?(?: for| of| about)|worrisome (?:for|of)|worry for|suggest(?:s|ing|"
-        r"ive|ion|ions|ed|ive of)?(?: of)?|perhaps|doubt|equivocal|potential(?:ly)?|conceivabl[ey]|"
-        r"favou?r(?:s|ed|ing)?|unlikely|unlikely to be|"
-        r"differential(?: diagnosis)?(?: \w+)?(?: includes?)?|considerations? includes?|consider|"
-        r"seems? to be|thought to be|hint of|vs|argues? against|doubtful|rais(?:es|"
-        r"ing) (?:the )?(?:question|possibility|concern)(?: of| for)?|unclear (?:if|whether)|"
-        r"indeterminate for|borderline",
-    ),
+    *HEDGES,
     # nothing said
     Cue(
         "unsaid",

@@ -29,7 +29,7 @@ from xraytk.tasks.findings.labels import (
     PLEURA,
     PNEUMONIA,
 )
-from xraytk.tasks.findings.rules import Rule, Says, Term
+from xraytk.tasks.findings.rules import Again, Rule, Says, Term
 
 _NO = frozenset({0})
 _FAILURE = (Says(EDEMA), Says(HEART, -1, sign=True, keep=frozenset({-1})))
@@ -195,7 +195,7 @@ TERMS: Sequence[Rule] = [
     Term((Says(CONSOLIDATION),), r"consolidat\w+"),
     Term(
         (Says(PNEUMONIA),),
-        r"(?:broncho_?)?pneumonias?|infections?|infectious(?: (?:process|etiolog\w+|disease|"
+        r"(?:broncho_?)?pneumonias?|pna|infections?|infectious(?: (?:process|etiolog\w+|disease|"
         r"changes?|focus|cause))?|infective(?: \w+)?",
     ),
     Term((Says(COLLAPSE),), r"atelect\w+|collaps(?:e|ed|ing)"),
@@ -203,7 +203,7 @@ TERMS: Sequence[Rule] = [
         (Says(OPACITY),),
         r"opacit\w+|opacif\w+|infiltrat\w+|air_?space(?: \w+)? (?:diseases?|process\w*|changes?|"
         r"abnormalit\w+)|air_?spaces? disease"
-        r"|densit(?:y|ies)|haz(?:e|y|iness)|ground glass(?: \w+)?|white_?out|reticulation|"
+        r"|densit(?:y|ies)|haz(?:e|y|iness)|ground glass(?: \w+)?|ggos?|white_?out|reticulation|"
         r"reticular(?: \w+)?|honeycombing|scar(?:s|red|ring)?|fibro(?:sis|tic)(?: (?:changes?|"
         r"disease|scarring))?"
         r"|parenchymal (?:diseases?|abnormalit\w+|process)",
@@ -264,3 +264,19 @@ TERMS: Sequence[Rule] = [
         r"tricuspid) (?:valve )?replacement|tavr|tavi|internal fixation|surgical material",
     ),
 ]
+
+_WHICH = (
+    "left|right|sided|bilateral|contralateral|small|smaller|tiny|large|larger|moderate|new|newer|old|older|"
+    "second|similar|apical|basilar|basal|upper|lower|lateral|medial"
+)
+AGAIN: Sequence[Rule] = [
+    Again(
+        "=(?:"
+        + "|".join(rf"(?<=\b{word}[ -])" for word in _WHICH.split("|"))
+        + r")ones?(?!\w|[ -](?:thirds?|half|"
+        r"quarter|fourth|fifth|of|or|to|days?|weeks?|months?|years?|views?|hundred|cm|mm)\b)"
+    ),
+    Again(r"=(?<!\w)(?:one|that|those)(?= (?:on|in|at) the (?:left|right)\b)"),
+    Again(r"=(?<=\bnone )(?:on|in|at) the (?:left|right)\b"),
+]
+"""What stands for the finding named before: "no pneumothorax on the right; a small left one persists"."""

@@ -15,9 +15,21 @@ from xraytk.errors import UsageError
 from xraytk.records import LANGUAGES
 from xraytk.tasks.findings.chinese import CHINESE
 from xraytk.tasks.findings.english import ENGLISH
-from xraytk.tasks.findings.labels import UNSIDED, Labels, Mention, aggregate
+from xraytk.tasks.findings.labels import UNCOUNTED, UNSIDED, Labels, Mention, aggregate
 from xraytk.tasks.findings.places import Place, sides_of
-from xraytk.tasks.findings.rules import ALL, Cue, Mark, Meaning, Organ, Quality, Rules, Says, Term, Token
+from xraytk.tasks.findings.rules import (
+    ALL,
+    Again,
+    Cue,
+    Mark,
+    Meaning,
+    Organ,
+    Quality,
+    Rules,
+    Says,
+    Term,
+    Token,
+)
 from xraytk.tasks.findings.sentences import language_of, sentences, statements
 
 _RULES: dict[str, Rules] = {"en": ENGLISH, "zh": CHINESE}
@@ -144,12 +156,21 @@ def _items(text: str, tokens: Sequence[Token], cuts: Sequence[int], rules: Rules
         rule = token.rule
         if isinstance(rule, Term) and rule.says:
             out.append(_Item(token.start, token.end, token.start, 0, rule.says, False))
+        elif isinstance(rule, Again) and (says := _named_before(tokens[:i])):
+            out.append(_Item(token.start, token.end, token.start, 0, says, False))
         elif isinstance(rule, Organ):
             quality = _quality(text, tokens, i, cuts, rules, judged)
             if quality:
                 judged[i] = quality
                 out.append(_judged(tokens, i, quality))
     return sorted(out)
+
+
+def _named_before(tokens: Sequence[Token]) -> tuple[Says, ...]:
+    """What the last term says; one that is counted goes before one that is not."""
+    said = [t.rule.says for t in tokens if isinstance(t.rule, Term) and t.rule.says]
+    counted = [says for says in said if not any(s.finding in UNCOUNTED for s in says)]
+    return next(reversed(counted or said), ())
 
 
 def _judged(tokens: Sequence[Token], i: int, quality: Token) -> _Item:

@@ -29,6 +29,8 @@ FINDINGS = (
 ECM, HEART, OPACITY, LESION, EDEMA, CONSOLIDATION, PNEUMONIA = FINDINGS[1:8]
 COLLAPSE, AIR, FLUID, PLEURA, FRACTURE, DEVICE = FINDINGS[8:]
 
+UNCOUNTED = frozenset({EDEMA, CONSOLIDATION, PNEUMONIA, COLLAPSE})
+"""Findings that "one" stands for only where no other is named."""
 UNSIDED = frozenset({"No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly"})
 
 

@@ -39,6 +39,12 @@ class Term(NamedTuple):
     pattern: str
 
 
+class Again(NamedTuple):
+    """Words that stand for a finding named earlier in the sentence ("a small left one")."""
+
+    pattern: str
+
+
 class Organ(NamedTuple):
     """Words that name a part of the chest, which a quality then judges."""
 
@@ -77,7 +83,7 @@ class Mark(NamedTuple):
     pattern: str
 
 
-Rule = Term | Organ | Quality | Cue | Mark
+Rule = Term | Again | Organ | Quality | Cue | Mark
 
 
 class Token(NamedTuple):
