@@ -1,7 +1,7 @@
 """By hand: sentences of our own, each with what it says, in `english.tsv` and `chinese.tsv`.
 
-The sentences of the set "held" were written after the rules were frozen; their first score stands in
-`benchmarks/results/findings.txt`. The last column names why a sentence is known to fail.
+The sentences of the set "held" were written after the rules were frozen, in two lots; the first score of
+each stands in `benchmarks/results/findings.txt`. The last column names why a sentence is known to fail.
 """
 
 from __future__ import annotations

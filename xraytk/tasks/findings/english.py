@@ -102,7 +102,7 @@ _CLOSES = re.compile(r"[^.;]*\bor\b")
 _ASIDE = re.compile(
     r"\W*(?:\w+(?:ly|ed)|also|again|now|still|already|once|seen|known|shown|new|old|which|that|who|as|if|"
     r"in|on|at|of|to|by|from|for|with\w*|over|near|along|than|more|less|so|or|and|not|is|are|was|were|has|"
-    r"have|had|may|might|could|left|right|l|r|[lr][uml]l|bi\w+|upper|lower|mid\w*|\w+al|basilar|"
+    r"have|had|may|might|could|left|right|l|r|[lr][uml]l|bi\w+|upper|lower|mid\w*|(?!clinical)\w+al|basilar|"
     r"lingula\w*|small|tiny|large|moderate)\b|\W*$"
 )
 """What goes on with a sentence behind a comma, and begins none of its own."""
@@ -112,13 +112,16 @@ _BACK = ("back", "either", "auto")
 def _ends(text: str, tokens: Sequence[Token], i: int) -> bool:
     """Whether a comma or "and" ends a scope: what follows stands on its own."""
     pause = tokens[i]
+    right = _chunk(tokens[i + 1 :])
+    joint = i > 0 and _pauses(tokens[i - 1]) and not text[tokens[i - 1].end : pause.start].strip()
+    left = _chunk(tokens[: i - 1 if joint else i][::-1])
+    listed = text[pause.start] != "," and left and all(isinstance(t.rule, Term | Again) for t in left)
+    if listed and _predicate(right) == "uncertain":  # "pneumonia and small effusions cannot be excluded"
+        return False
     if (start := _STARTS.match(text, pause.end)) and not (
         start["article"] and _CLOSES.match(text, pause.end)
     ):
         return True
-    right = _chunk(tokens[i + 1 :])
-    joint = i > 0 and _pauses(tokens[i - 1]) and not text[tokens[i - 1].end : pause.start].strip()
-    left = _chunk(tokens[: i - 1 if joint else i][::-1])
     subject = next((k for k, t in enumerate(right) if isinstance(t.rule, Term | Again | Organ)), None)
     if subject is None:
         says = next((t.start for t in right if isinstance(t.rule, Cue) and t.rule.reach in _BACK), pause.end)

@@ -109,7 +109,7 @@ CUES: Sequence[Rule] = [
     Cue(
         None,
         "ahead",
-        r"(?:consistent|compatible|in keeping|in line|associated|concordant) with|represent(?:s|"
+        r"c/w|(?:consistent|compatible|in keeping|in line|associated|concordant) with|represent(?:s|"
         r"ing)?|reflect(?:s|ing)?|indicat(?:es|ing|ive of)|diagnostic of|characteristic of|"
         r"typical of",
     ),
@@ -196,7 +196,7 @@ CUES: Sequence[Rule] = [
         r"no longer|no (?:\w+ )?(?:evidence|signs?|indication|suggestion|suspicion|finding|"
         r"findings|features?|stigmata|convincing|definite)(?: (?:of|for|to suggest|suggesting|"
         r"suggestive of|that|concerning for|suspicious for))?|no|not|nor|neither|none|"
-        r"without(?: \w+ evidence)?(?: evidence)?(?: of)?|absence of|absent"
+        r"(?:without|w/o)(?: \w+ evidence)?(?: evidence)?(?: of)?|absence of|absent"
         r"|negative for|(?:grossly )?(?:free|clear) (?:of|from)|den(?:ies|ied|ying)|lack(?:s|"
         r"ing)?(?: of)?|fail(?:s|ed|ure)? to (?:show|demonstrate|reveal|identify)"
         r"|nothing(?: to (?:suggest|indicate))?|rather than|instead of|excludes?|rules? out|never"
@@ -207,7 +207,7 @@ CUES: Sequence[Rule] = [
 
 MARKS: Sequence[Rule] = [
     Mark("or", r"and/or|or"),
-    Mark("or", r"=(?<=[a-z])/(?=[a-z])"),
+    Mark("or", r"=(?<=[a-z][a-z])/(?=[a-z])"),
     Mark(
         "stop",
         r"but(?! (?:(?:are|is|remain|otherwise|grossly) )*(?:clear|normal|unremarkable)(?:\W*$|[.,;]))"

@@ -18,7 +18,8 @@ _HERE = (
     r"(?:(?:the|both|this|that|these|each|either|its|and|or|\w*medial|\w*lateral|anterior|posterior|upper|lower|"
     r"mid|middle|lung|left|right|l|r|extreme|far|inferior|superior|peripheral|central|\w+(?:th|st|nd|rd)|"
     r"\w*phrenic|retrocardiac|peri_?hilar|same|other|opposite|contralateral|entire|major|minor|several) )*"
-    r"(?:lobes?|lungs?|base|bases|apex|apices|left|right|sides?|hemithora\w+|fields?|zones?|regions?|areas?|"
+    r"(?:lobes?|lungs?|base|bases|apex|apices|sides?|hemithora\w+|fields?|zones?|regions?|areas?|"
+    r"(?:left|right)(?=\s*(?:[.,;)]|$)|\s(?:and|or|but|with|than)\b)|"
     r"segments?|angles?|sulc\w+|hil\w+|fissures?|lingula|mid_?lungs?|[lr][uml]l|ribs?|clavicles?|scapula|"
     r"vertebra\w*|spine|sternum|humerus|thorax|chest|l|r|t\d+|views?|films?|image|radiograph|study|exam\w*|"
     r"patient|setting|context)|bilateral(?:ly)?|bi_?basally|here|today|now|again|currently|given|as well|too)"
@@ -73,7 +74,8 @@ HEDGES: Sequence[Rule] = [
     Cue(
         "uncertain",
         "either",
-        r"(?:(?:is|are|remains?|be|was|were|seems?) (?:also |most |more |very |still |again |felt )*(?:"
+        r"(?:(?<!tip\s)(?<!tube\s)(?<!line\s)(?<!lead\s)(?<!drain\s)(?<!catheter\s)"
+        r"(?:is|are|remains?|be|was|were|seems?) (?:also |most |more |very |still |again |felt )*(?:"
         r"likely|probable|unlikely|doubtful|favou?red|uncertain|equivocal|suggested)|(?:(?:is|are|remains?|also|"
         r"be|was|were|seems?) (?:also |still |again )*)?(?:suspected|possible|questionable|questioned|"
         r"considered))(?= " + _HERE + r"(?!\w))",

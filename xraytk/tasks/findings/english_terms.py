@@ -65,6 +65,7 @@ NONE: Sequence[Rule] = [
         r"plate_like|portable|support(?: the)? diagnosis",
         r"(?:renal|kidney|hepatic|heart valve|liver) failure|failure to",
         r"chronic obstructive[\w ]{0,24}disease",
+        r"malignant (?:pleural )?(?:cause|etiology|origin|nature)",
         r"skin folds?|scarring of the (?:skin|soft tissues)",
         r"fracture (?:clinic|risk|protocol)",
         r"infection control|post infectious",
@@ -265,18 +266,15 @@ TERMS: Sequence[Rule] = [
     ),
 ]
 
-_WHICH = (
-    "left|right|sided|bilateral|contralateral|small|smaller|tiny|large|larger|moderate|new|newer|old|older|"
-    "second|similar|apical|basilar|basal|upper|lower|lateral|medial"
+_SIZE = r"(?:small(?:er)?|tiny|larger?|moderate|newer|new|older|old|second|similar) "
+_PLACE = r"(?:left|right|l|r|sided|bilateral|contralateral|apical|basilar|basal|upper|lower|lateral|medial) "
+_ONE = (
+    r"ones?(?![ -](?:thirds?|half|quarter|fourth|fifth|of|or|to|days?|weeks?|months?|years?|views?|cm|mm)\b)"
 )
 AGAIN: Sequence[Rule] = [
-    Again(
-        "=(?:"
-        + "|".join(rf"(?<=\b{word}[ -])" for word in _WHICH.split("|"))
-        + r")ones?(?!\w|[ -](?:thirds?|half|"
-        r"quarter|fourth|fifth|of|or|to|days?|weeks?|months?|years?|views?|hundred|cm|mm)\b)"
-    ),
-    Again(r"=(?<!\w)(?:one|that|those)(?= (?:on|in|at) the (?:left|right)\b)"),
+    Again(rf"{_SIZE}(?:{_PLACE})*{_ONE}"),
+    Again(rf"(?:{_PLACE})+{_ONE}", organs=True),
+    Again(r"(?:one|that|those) (?:on|in|at) the (?:left|right)"),
     Again(r"=(?<=\bnone )(?:on|in|at) the (?:left|right)\b"),
 ]
 """What stands for the finding named before: "no pneumothorax on the right; a small left one persists"."""

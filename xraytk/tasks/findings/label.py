@@ -154,23 +154,23 @@ def _items(text: str, tokens: Sequence[Token], cuts: Sequence[int], rules: Rules
     judged: dict[int, Token] = {}
     for i, token in enumerate(tokens):
         rule = token.rule
-        if isinstance(rule, Term) and rule.says:
-            out.append(_Item(token.start, token.end, token.start, 0, rule.says, False))
-        elif isinstance(rule, Again) and (says := _named_before(tokens[:i])):
+        again = isinstance(rule, Again) and _named_before(tokens[:i], organs=rule.organs)
+        if says := again or (isinstance(rule, Term) and rule.says):
             out.append(_Item(token.start, token.end, token.start, 0, says, False))
-        elif isinstance(rule, Organ):
-            quality = _quality(text, tokens, i, cuts, rules, judged)
-            if quality:
-                judged[i] = quality
-                out.append(_judged(tokens, i, quality))
+        elif isinstance(rule, Organ) and (quality := _quality(text, tokens, i, cuts, rules, judged)):
+            judged[i] = quality
+            out.append(_judged(tokens, i, quality))
     return sorted(out)
 
 
-def _named_before(tokens: Sequence[Token]) -> tuple[Says, ...]:
-    """What the last term says; one that is counted goes before one that is not."""
-    said = [t.rule.says for t in tokens if isinstance(t.rule, Term) and t.rule.says]
+def _named_before(tokens: Sequence[Token], *, organs: bool) -> tuple[Says, ...]:
+    """What the last term says, unless an organ was named last; one that is counted goes first."""
+    named = [t.rule for t in tokens if isinstance(t.rule, Term | Organ) and t.rule.says]
+    said = [rule.says for rule in named if isinstance(rule, Term)]
+    if not said or (organs and isinstance(named[-1], Organ)):
+        return ()
     counted = [says for says in said if not any(s.finding in UNCOUNTED for s in says)]
-    return next(reversed(counted or said), ())
+    return (counted or said)[-1]
 
 
 def _judged(tokens: Sequence[Token], i: int, quality: Token) -> _Item:

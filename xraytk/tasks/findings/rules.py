@@ -43,6 +43,8 @@ class Again(NamedTuple):
     """Words that stand for a finding named earlier in the sentence ("a small left one")."""
 
     pattern: str
+    organs: bool = False
+    """Whether they may stand for an organ ("the left one"): then they do if one was named last."""
 
 
 class Organ(NamedTuple):
