@@ -23,15 +23,18 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(VENV)/.installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("xraytk needs Python 3.11 or newer; say make PYTHON=..." if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --editable .
+# Python files are compiled when they are first used: most of torch and transformers never is
+$(VENV)/.installed: pyproject.toml | $(VENV)
+	$(BIN)/python -m pip install --no-compile --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --editable '.[dev]'
-	touch $@
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)
+	$(BIN)/python -m pip install --no-compile --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV):
+	$(PYTHON) -c 'import sys; sys.exit("xraytk needs Python 3.11 or newer; say make PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
 
 clean:
 	rm -rf $(VENV) xraytk-demo xraytk-work
