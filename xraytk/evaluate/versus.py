@@ -25,8 +25,9 @@ SAME = frozenset(
 """Of a protocol: what is refused or said elsewhere when it differs, or does not change a score."""
 ANEW = frozenset(
     {"protocol", "references", "hypotheses", "unknown_words", "metrics", "uncertain_findings", "averages"}
+    | {"tokens", "labellers", "macro", "sensitivity_at", "specificity_at", "ece"}
 )
-"""Of a protocol of reports: what a comparison does anew, for both alike."""
+"""Of a protocol: what a comparison does anew, for both alike."""
 LONGEST = 100
 """Characters of a setting in a note."""
 
@@ -107,7 +108,7 @@ def _side(path: Path, name: str, references: Path | None) -> Side:
     tree = read_json(metrics, "xraytk evaluate") if path.is_dir() and metrics.is_file() else {}
     cuts, protocol = tree.get("thresholds"), dict(tree.get("protocol", {}))
     if "temperature" in tree:
-        protocol["temperature"] = tree["temperature"]
+        protocol["temperature"] = f"{tree['temperature']:.4g}"
     lacking = [f"{what}: {why}" for what, why in tree.get("absent", {}).items()]
     notes = (*tree.get("notes", ()), *lacking)
     return Side(name, table, cuts if isinstance(cuts, dict) else {}, references, protocol, notes)
@@ -133,7 +134,7 @@ def differing(a: Side, b: Side) -> list[str]:
     ours, theirs = (_flat(side.protocol) for side in (a, b))
     out = [
         f"made or scored differently, {key}: {a.name} {_short(ours[key])}; {b.name} {_short(theirs[key])}"
-        + (", here both alike" if key in ANEW else "")
+        + (", here both alike" if key.split(".")[0] in ANEW else "")
         for key in ours
         if key in theirs and ours[key] != theirs[key]
     ]

@@ -237,8 +237,16 @@ def fit(validation: LabelSet | None, test: LabelSet) -> Fitted:
     unsaid = [n for n, s in (("validation", validation), ("test", test)) if not s.peopled]
     if unsaid:
         notes.append(
-            f"whether a patient is in both validation and test is not known: "
+            "whether a patient is in both validation and test is not known: "
             f"no patient_id in {' or '.join(unsaid)}"
+        )
+    blank = [
+        p for s in (validation, test) for p, i in zip(s.patients, s.ids, strict=True) if p == f"image {i}"
+    ]
+    if blank:
+        notes.append(
+            f"{len(blank):,} images have no patient_id: whether their patients are in both validation and test "
+            "is not known"
         )
     return replace(fitted, notes=tuple(notes))
 

@@ -17,7 +17,7 @@ from xraytk.tasks.metrics.text import NO_CIDER, TEXT_METRICS, TextRows, score_ro
 from xraytk.tasks.metrics.values import Value, absent
 from xraytk.tasks.scoring import clinical, external, given, r2gen
 from xraytk.tasks.scoring.groups import Groups, groups_of
-from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, hash_of_texts, intervals
+from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of, hash_of_ids, intervals
 from xraytk.tasks.scoring.words import Tokens, splittings
 
 MOST_WRONG = 0.5
@@ -211,7 +211,7 @@ def count(pairs: Pairs, options: ReportOptions) -> Counted:
         hyps, refs = way.split(pairs.hypotheses, pairs.references)
         words[way.name] = _words(hyps, refs, options, lacking)
         said["tokens"][way.name] = way.said
-        said["references_sha256"][way.name] = hash_of_texts(pairs.ids, refs)
+        said["references_sha256"][way.name] = hash_of(zip(pairs.ids, refs, strict=True))
     if options.protocol == "r2gen":
         said["unknown_words"] = (
             "kept: no training reports given" if known is None else f"<unk>, of {len(known)}"
@@ -223,8 +223,7 @@ def count(pairs: Pairs, options: ReportOptions) -> Counted:
             lacking[name] = next(x for x in both if isinstance(x, str))
         else:
             findings[name] = clinical.finding_rows(both[0], both[1], options.policy)
-            read = [[f"{key} {state}" for key, state in row.items()] for row in both[1]]
-            said["references_sha256"][name] = hash_of_texts(pairs.ids, read)
+            said["references_sha256"][name] = hash_of(zip(pairs.ids, both[1], strict=True))
     return Counted(words, findings, lacking, said)
 
 

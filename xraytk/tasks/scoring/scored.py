@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,10 +55,10 @@ def hash_of_ids(ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
-def hash_of_texts(ids: Sequence[str], texts: Sequence[Sequence[str]]) -> str:
-    """SHA-256 of the tokens of each image's text, whatever the order of the images."""
-    pairs = sorted(zip(ids, map(list, texts), strict=True))
-    return hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
+def hash_of(entries: Iterable[object]) -> str:
+    """SHA-256 of references: entries that JSON can hold, whatever their order."""
+    lines = sorted(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def hash_of_truth(ids: Sequence[str], labels: Sequence[str], truth: Floats) -> str:
