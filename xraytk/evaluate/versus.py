@@ -133,7 +133,7 @@ def differing(a: Side, b: Side) -> list[str]:
         return [f"{alone[0]} has no metrics.json: how it was made and scored is not known"] if known else []
     ours, theirs = (_flat(side.protocol) for side in (a, b))
     out = [
-        f"made or scored differently, {key}: {a.name} {_short(ours[key])}; {b.name} {_short(theirs[key])}"
+        f"made or scored differently, {key}: {a.name}: {_short(ours[key])} | {b.name}: {_short(theirs[key])}"
         + (", here both alike" if key.split(".")[0] in ANEW else "")
         for key in ours
         if key in theirs and ours[key] != theirs[key]

@@ -245,8 +245,8 @@ def fit(validation: LabelSet | None, test: LabelSet) -> Fitted:
     ]
     if blank:
         notes.append(
-            f"{len(blank):,} images have no patient_id: whether their patients are in both validation and test "
-            "is not known"
+            f"{len(blank):,} images have no patient_id: whether their patients are in both validation and "
+            "test is not known"
         )
     return replace(fitted, notes=tuple(notes))
 

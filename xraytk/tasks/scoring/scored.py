@@ -90,7 +90,7 @@ def told(protocol: Mapping[str, Any], patients: int = 0) -> str:
         patients: How many, where the protocol does not say.
     """
     kind, people = protocol.get("protocol"), protocol.get("patients", patients)
-    name = f"protocol {kind}, fingerprint" if kind else "protocol"
+    name = f"protocol {kind}, fingerprint" if kind else "protocol fingerprint"
     if protocol.get("intervals", "none") == "none":
         return f"{name} {protocol['fingerprint']}; without intervals"
     over = f"{people:,} patients" if people else "patients"
