@@ -211,6 +211,7 @@ def _merged(found: Sequence[scoring.Versus]) -> scoring.Versus:
     protocol = {
         "task": found[0].task,
         **{key: found[0].protocol[key] for key in ("protocol", "averages", "intervals", "test")},
+        "patients": max(v.patients for v in found),
         "languages": [v.protocol for v in found],
         "fingerprint": "-".join(v.protocol["fingerprint"] for v in found),
     }

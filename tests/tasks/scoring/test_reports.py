@@ -147,6 +147,6 @@ def test_a_mean_over_findings_says_of_how_many_and_what_is_absent_is_not_in_the_
     table = found.tables["findings"]
     recalls = sum(not table[name]["recall"].reason for name in set(table) - set(clinical.MEANS))
     assert recalls > 1
-    assert any(f"mean precision of 1, recall of {recalls}" in note for note in found.notes)
+    assert any(f"that have the score: precision 1, recall {recalls}, F1" in note for note in found.notes)
     assert "No Finding among them" in found.protocol["averages"]
     assert "METEOR" not in found.protocol["metrics"]

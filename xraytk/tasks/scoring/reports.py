@@ -296,10 +296,9 @@ def _averaged(counted: Counted) -> list[str]:
     """Of how many findings each macro mean is."""
     out = []
     for name, rows in counted.findings.items():
-        means = ", ".join(f"{metric} of {count}" for metric, count in rows.averaged().items())
+        means = ", ".join(f"{'F1' if m == 'f1' else m} {count}" for m, count in rows.averaged().items())
         out.append(
-            f"{name}, macro: mean {means} of {len(rows.findings)} findings; "
-            "those of which the score does not exist are left out"
+            f"{name}: macro is the mean over those of {len(rows.findings)} that have the score: {means}"
         )
     return out
 
