@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from xraytk import config as configs
@@ -212,3 +213,12 @@ def test_without_peft_the_message_says_what_to_install(work: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MachineError, match=r"xraytk\[lora\]"):
         finetune.run(settings(work, "segment", lora={"rank": 2}, name="no-peft"))
+
+
+def test_an_encoder_that_was_never_trained_and_will_not_be_is_said(tmp_path: Path) -> None:
+    learner = torch.nn.Module()
+    learner.encoder = torch.nn.Linear(2, 2)
+    for freeze, init, said in (("encoder", None, True), ("encoder", tmp_path, False), ("none", None, False)):
+        notes = Notes()
+        finetune._adapt(settings(tmp_path, "segment", freeze=freeze), learner, init, notes)
+        assert any("random weights stay as they are" in note for note in notes.notes) == said

@@ -335,7 +335,7 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
             trained_on.write(config.folder, index, find_weights(fresh) if fresh else None)
         if resume_from is None:
             _start(config.folder, learner, init, progress)
-        trained = _adapt(config, learner, progress)
+        trained = _adapt(config, learner, init, progress)
         plain = copy.deepcopy(learner) if config.machine.sharding == "fsdp" else learner
         done = _fit(config, state, learner, train, val, resume_from, progress)
         best = _export(config, plain, done, val)
@@ -379,12 +379,16 @@ def _start(folder: Path, learner: Task, init: Path | None, progress: Progress) -
         progress.note(load_fused(learner, fused) if fused else "text encoder and fusion: random weights")
 
 
-def _adapt(config: FinetuneConfig, learner: Task, progress: Progress) -> int:
+def _adapt(config: FinetuneConfig, learner: Task, init: Path | None, progress: Progress) -> int:
     """Put adapters into the encoder where they are asked for; return how many numbers learn."""
     layers = adapters.adapt(learner.encoder, config.lora, config.seed) if config.lora.rank else 0
     (own, _), (count, total) = adapters.trained(learner.encoder), adapters.trained(learner)
     if layers:
         progress.note(f"lora: rank {config.lora.rank} on {layers} layers, {own:,} parameters of the encoder")
+    if init is None and (layers or config.freeze == "encoder"):
+        progress.note(
+            "the encoder's random weights stay as they are: give an encoder that was trained by --init"
+        )
     progress.note(f"{count:,} of {total:,} parameters are trained")
     return count
 

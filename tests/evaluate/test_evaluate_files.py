@@ -137,3 +137,80 @@ def test_settings_that_do_not_fit_together_are_refused(given: dict[str, object],
     paths = {k: Path(v) if isinstance(v, str) and k != "task" else v for k, v in given.items()}
     with pytest.raises(UsageError, match=wanted):
         evaluate.EvaluateConfig(**paths)  # type: ignore[arg-type]
+
+
+def test_tables_say_fingerprint_brackets_and_notes(files: Path) -> None:
+    made = evaluate.run(
+        evaluate.EvaluateConfig(
+            task="report",
+            predictions=files / "P.jsonl",
+            references=files / "R.jsonl",
+            bootstrap=5,
+            meteor=False,
+        )
+    )
+    mark = made.runs[0].protocol["fingerprint"]
+    line = f"protocol full, fingerprint {mark}; in brackets: 95 % percentile interval over 3 patients"
+    for name, sign in (("tables.md", "- "), ("tables.tex", "% ")):
+        text = (files / "P-scores" / name).read_text()
+        tables = text.count("**") // 2 - 1 if name.endswith("md") else text.count(r"\caption")
+        assert text.count(line.replace("%", r"\%") if name.endswith("tex") else line) == tables > 1
+        for note in (
+            "1 predictions are empty",
+            "meteor: absent",
+            "uncertain findings: positive",
+            "intervals: 95",
+        ):
+            assert f"\n{sign}{note}" in text
+    assert line in (files / "P-scores" / "page.html").read_text()
+
+
+def test_two_results_that_were_scored_differently_are_told_apart(files: Path) -> None:
+    (files / "V.csv").write_text("image_id,Edema,Mass\n" + "".join(f"v{n},{n / 9},0.{n}\n" for n in range(9)))
+    (files / "VR.csv").write_text(
+        "image_id,patient_id,Edema,Mass\n" + "".join(f"v{n},q{n},{n % 2},{n % 3 % 2}\n" for n in range(9))
+    )
+    common = {"task": "classify", "references": files / "R.csv", "bootstrap": 5}
+    evaluate.run(evaluate.EvaluateConfig(predictions=files / "P.csv", **common))
+    evaluate.run(
+        evaluate.EvaluateConfig(
+            predictions=files / "Q.csv",
+            validation=files / "V.csv",
+            validation_references=files / "VR.csv",
+            uncertain="positive",
+            **common,
+        )
+    )
+    both = evaluate.EvaluateConfig(results=files / "P-scores", against=files / "Q-scores", bootstrap=5)
+    found = evaluate.run(both)
+    told = "\n".join(found.lines())
+    assert "note: made or scored differently, thresholds: P-scores: 0.5 for every label" in told
+    assert "note: made or scored differently, uncertain_labels: P-scores: ignore | Q-scores: ones" in told
+    assert "note: made or scored differently, temperature: P-scores: 1 | Q-scores: " in told
+    assert "thresholds of Q-scores: highest F1 on 9 validation images" in told
+    text = (files / "P-scores-vs-Q-scores" / "comparison.md").read_text()
+    assert f"protocol fingerprint {found.protocol['fingerprint']}; in brackets" in text
+    assert "made or scored differently" in text
+    same = evaluate.run(
+        evaluate.EvaluateConfig(results=files / "P-scores", against=files / "P-scores", bootstrap=0)
+    )
+    assert not any("differently" in note for note in same.notes)
+
+
+def test_predictions_without_a_truth_and_a_language_of_labels_are_refused(files: Path) -> None:
+    for kind, column in (("csv", "truth"), ("jsonl", "reference")):
+        config = evaluate.EvaluateConfig(results=files / f"P.{kind}", against=files / f"Q.{kind}")
+        with pytest.raises(
+            DataError, match=rf"(?s)P.{kind} holds predictions without their {column}.*--references"
+        ):
+            evaluate.run(config)
+    with pytest.raises(UsageError, match="--lang is given with classify"):
+        evaluate.EvaluateConfig(
+            task="classify", predictions=files / "P.csv", references=files / "R.csv", lang="zh"
+        )
+    with pytest.raises(UsageError, match="--lang is given"):
+        evaluate.run(
+            evaluate.EvaluateConfig(
+                results=files / "P.csv", against=files / "Q.csv", references=files / "R.csv", lang="zh"
+            )
+        )

@@ -14,7 +14,7 @@ from xraytk.tasks import saved
 from xraytk.tasks.answering import Answered, VqaTask
 from xraytk.tasks.language.questions import answer_panel, as_row, guess, read_questions
 from xraytk.tasks.scoring import grid, pages, plots
-from xraytk.tasks.scoring.scored import Scored, fingerprinted
+from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of
 
 
 def score(
@@ -56,6 +56,8 @@ def score(
             "right": "equal to the answer in lower case, without a point at its end",
             "most_frequent": "of the training answers to the same question, else to its kind",
             "questions": len(questions),
+            "truth_sha256": hash_of((q.image_id, q.lang, q.question, q.answer) for q in questions),
+            "patients": len(set(people)),
             **workspace.protocol_of(config, model, ids),
         }
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from xraytk.records import as_plain
 from xraytk.tasks.metrics.panel import Scores
 from xraytk.tasks.scoring import grid, labels, pages, plots, reports
 from xraytk.tasks.scoring.groups import Groups
-from xraytk.tasks.scoring.scored import Scored
+from xraytk.tasks.scoring.scored import Scored, told
+
+SAID = ("thresholds", "uncertain_labels", "uncertain_findings", "macro", "averages", "intervals", "test")
+"""What of a protocol stands below the tables in words; metrics.json and the page have all."""
 
 
 def run(config: EvaluateConfig) -> EvaluateResult:
@@ -99,12 +102,13 @@ def write_run(
     Returns:
         Their paths.
     """
+    notes = [*tree.get("notes", ()), *(f"{name}: {why}" for name, why in tree.get("absent", {}).items())]
     paths = [out / f"metrics{suffix}.json", out / f"predictions{suffix}.jsonl"]
     write_json(paths[0], as_plain({"format": FORMAT, "run": name, **tree}))
     with atomic_write(paths[1], "w") as stream:
         for row in rows:
             stream.write(json.dumps(as_plain(row), ensure_ascii=False) + "\n")
-    return [*paths, *write_tables(out, grids, f"tables{suffix}")]
+    return [*paths, *write_tables(out, grids, tree["protocol"], notes, f"tables{suffix}")]
 
 
 def write_figures(folder: Path, figures: Mapping[str, bytes], suffix: str = "") -> list[Path]:
@@ -123,15 +127,32 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text)
 
 
-def write_tables(out: Path, grids: Sequence[grid.Grid], name: str = "tables") -> list[Path]:
-    """Write tables as Markdown and as LaTeX.
+def write_tables(
+    out: Path, grids: Sequence[grid.Grid], protocol: Mapping[str, Any], notes: Sequence[str], name: str
+) -> list[Path]:
+    """Write tables as Markdown and as LaTeX, with the fingerprint, what was fitted, and the notes.
+
+    Args:
+        out: Folder.
+        grids: The tables.
+        protocol: Of all of them, with its "fingerprint".
+        notes: What a reader has to know.
+        name: Of the files.
 
     Returns:
         Their paths.
     """
+    line = told(protocol)
+    grids = [replace(g, told=line) for g in grids]
+    notes = [
+        *notes,
+        *(f"{key.replace('_', ' ')}: {pages.plain(protocol[key])}" for key in SAID if key in protocol),
+    ]
     paths = [out / f"{name}.md", out / f"{name}.tex"]
-    for path, texts in zip(paths, ([g.markdown() for g in grids], [g.latex() for g in grids]), strict=True):
-        write_text(path, "\n".join(texts))
+    listed = "\n".join(f"- {' '.join(note.split())}" for note in notes)
+    write_text(paths[0], "\n".join([*(g.markdown() for g in grids), f"**To know**\n\n{listed}\n"]))
+    lines = "\n".join(map(grid.comment, notes))
+    write_text(paths[1], "\n".join([*(g.latex() for g in grids), f"{lines}\n"]))
     return paths
 
 

@@ -31,7 +31,7 @@ from xraytk.tasks.language.grounding import (
     over_pixels,
 )
 from xraytk.tasks.scoring import plots
-from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, intervals
+from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of, hash_of_ids, intervals
 
 TILE_PX = 320
 
@@ -165,6 +165,8 @@ def _scored(
             "boxes": "all boxes of a phrase together, in pixels of the ingested image",
             "images": len(ids),
             "phrases": len(done.phrases),
+            "truth_sha256": hash_of((p.image_id, p.lang, p.text, p.boxes) for p in done.phrases),
+            "patients": len(set(done.patients)),
             "image_ids_sha256": hash_of_ids(ids),
             "intervals": intervals(config.bootstrap, config.seed),
         }

@@ -21,7 +21,7 @@ from xraytk.tasks.detection import UNFITTED, Detected, DetectTask, per_image
 from xraytk.tasks.metrics import boxes
 from xraytk.tasks.metrics.masks import mean
 from xraytk.tasks.scoring.regions import Parts, mean_parts, table_of
-from xraytk.tasks.scoring.scored import Scored
+from xraytk.tasks.scoring.scored import Scored, hash_of
 from xraytk.tasks.segmentation import SegmentTask, overlaps
 
 Found = tuple[Scored, dict[str, bytes]]
@@ -40,7 +40,7 @@ def score_masks(
         config: Of the bootstrap.
         folder: Where masks go: ``<image_id>_<class>.png`` in the image's size, 255 inside.
     """
-    classes, rows = task.classes, []
+    classes, rows, known = task.classes, [], []
     scores: dict[str, list[list[float]]] = {"dice": [], "iou": []}
     worst = Worst(frame.size, frame.fit)
     for batch in batches:
@@ -50,6 +50,8 @@ def score_masks(
             for name, mask in zip(classes, found.masks, strict=True):
                 write_png(folder / f"{one.image_id}_{name}.png", mask.astype(np.uint8) * 255)
             truth = {name: parts for name, parts in found.truth.items() if name in classes}
+            drawn = {name: [np.round(part, 2).tolist() for part in truth[name]] for name in sorted(truth)}
+            known.append(hash_of([(one.image_id, drawn)]))
             worst.add(mean(found.dice), one.image_id, _plane(batch, i), one.shape, truth, lines)
             scores["dice"].append(found.dice)
             scores["iou"].append(found.iou)
@@ -68,6 +70,7 @@ def score_masks(
         "pixels": "of the stored image; inside from 0.5 on",
         "truth": "contours of the shards; an image without one of a class is left out for that class",
         "mean": "over images, then over classes",
+        "truth_sha256": hash_of(known),
     }
     values = {name: mean_parts(np.array(table, np.float64)) for name, table in scores.items()}
     lacking = "no image of this split has this contour"
@@ -120,6 +123,7 @@ def score_boxes(
                     "known": sorted(placed.known),
                 }
             )
+    truth = hash_of((row["image_id"], row["known"], row["truth"]) for row in rows)
     table = np.array(parts, np.float64).reshape(len(rows), len(task.labels), 5)
     rsna, hit, true, wrong, known = np.moveaxis(table, 2, 0)
     protocol = {
@@ -132,6 +136,7 @@ def score_boxes(
         "0 for claims on an image without boxes, images with neither are left out",
         "sensitivity": "boxes that a claim overlaps by more than 0.4, over all boxes",
         "false_per_image": "other claims, over the images of which the label is known",
+        "truth_sha256": truth,
     }
     values = {"rsna_map": mean_parts(rsna), "sensitivity": (hit, true), "false_per_image": (wrong, known)}
     lacking = "no box of it in this split, neither drawn nor claimed"

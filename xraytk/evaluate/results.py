@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,5 +111,7 @@ def _shown(scores: Scores) -> Scores:
 
 def _told(protocol: dict[str, Any]) -> Sequence[str]:
     kind = protocol.get("protocol")
-    lines = [f"thresholds: {protocol['thresholds']}"] if "thresholds" in protocol else []
+    said = protocol.get("thresholds", {})
+    each = said if isinstance(said, Mapping) else {"": said}
+    lines = [f"thresholds{f' of {name}' if name else ''}: {text}" for name, text in each.items()]
     return [*lines, f"protocol {f'{kind}, ' if kind else ''}{protocol['fingerprint']}"]

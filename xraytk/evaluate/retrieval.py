@@ -14,7 +14,7 @@ from xraytk.progress import Progress
 from xraytk.tasks.language import ranks
 from xraytk.tasks.metrics.panel import Scores
 from xraytk.tasks.scoring import plots
-from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, intervals
+from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of, hash_of_ids, intervals
 
 
 def score(
@@ -60,7 +60,11 @@ def score(
             "right": "the report, or any image whose report reads the same but for spaces and capitals",
             "alike": "expected rank over random orders of equal similarities",
             "images": len(seen.ids),
+            "patients": len(set(seen.patients)),
             "image_ids_sha256": hash_of_ids(seen.ids),
+            "references_sha256": {
+                lang: hash_of(zip(seen.ids, seen.reports[lang], strict=True)) for lang in langs
+            },
             "intervals": intervals(config.bootstrap, config.seed) + "; the candidates stay",
         }
     )

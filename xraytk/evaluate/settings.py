@@ -143,6 +143,8 @@ class EvaluateConfig:
         unknown = [lang for lang in self.langs if lang not in LANGUAGES]
         if unknown or not self.langs:
             raise UsageError(f"langs is {list(self.langs)}", f"wanted some of {', '.join(LANGUAGES)}")
+        if self.lang and self.task not in ("all", "report", *LANGUAGE_TASKS):
+            raise UsageError(f"--lang is given with {self.task}", "it is for reports and prompts")
         self._check_files()
 
     def _check_files(self) -> None:

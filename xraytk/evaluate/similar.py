@@ -21,7 +21,7 @@ from xraytk.tasks.language.similar import NOBODY, Nearest, precision_panel
 from xraytk.tasks.metrics.panel import Scores
 from xraytk.tasks.probe import Samples
 from xraytk.tasks.scoring import pages, plots
-from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, intervals
+from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, hash_of_truth, intervals
 from xraytk.train.launch import check_devices
 
 BLOCK = 16_384
@@ -59,7 +59,9 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             "archive_images": len(archive.ids),
             "archive_ids_sha256": hash_of_ids(archive.ids),
             "images": len(queries.ids),
+            "patients": len(set(queries.patients)),
             "image_ids_sha256": hash_of_ids(queries.ids),
+            "truth_sha256": [hash_of_truth(s.ids, material.labels, s.truth) for s in (archive, queries)],
             "intervals": intervals(config.bootstrap, config.seed),
         }
     )

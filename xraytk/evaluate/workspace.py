@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def _reports(
     facts = {fact: dict(zip(ids, cells, strict=True)) for fact, cells in facts_of(config, ids).items()}
     scored: dict[str, Scored] = {}
     scores: metrics.Scores = {}
-    paths = []
+    galleries = {}
     rows: list[dict[str, Any]] = []
     for lang in langs:
         pairs = _pairs(written[lang], facts)
@@ -174,13 +175,12 @@ def _reports(
             continue
         scored[lang] = found = reports.score(pairs, config.reports(lang))
         scores[lang] = next(iter(found.tables["words"].values()))
-        cases = pages.gallery({"generated": pairs}, lang, kept.thumbs.get)
-        paths.append(out / f"page-{lang}{suffix_of(config)}.html")
-        title = f"{folder.name}, {config.split} split, {lang}"
-        files.write_text(paths[-1], pages.of_scores(title, found, plots.of_reports(found.tables), cases))
+        galleries[lang] = pages.gallery({"generated": pairs}, lang, kept.thumbs.get)
     protocol = fingerprinted(
         {
             "task": "report",
+            "protocol": config.protocol,
+            "patients": len({p.patient_hash for p in written[langs[0]]}),
             "search": to_dict(config.search),
             "max_tokens": task.decoder.config.max_tokens,
             **{lang: bare(s.protocol) for lang, s in scored.items()},
@@ -195,7 +195,15 @@ def _reports(
         for lang, s in scored.items()
         for g in grid.grids_of(s)
     ]
-    paths = [*files.write_run(out, folder.name, tree, rows, grids, suffix_of(config)), *paths]
+    paths = files.write_run(out, folder.name, tree, rows, grids, suffix_of(config))
+    for lang, found in scored.items():
+        paths.append(out / f"page-{lang}{suffix_of(config)}.html")
+        title = f"{folder.name}, {config.split} split, {lang}"
+        whole = {**found.protocol, **{k: protocol[k] for k in protocol if k not in langs}}
+        shown = replace(found, protocol=whole, notes=(*said, *found.notes))
+        files.write_text(
+            paths[-1], pages.of_scores(title, shown, plots.of_reports(found.tables), galleries[lang])
+        )
     paths.append(out / f"gallery{suffix_of(config)}.html")
     subtitle = f"{folder.name}, {config.split} split, by the mean of ROUGE-L and of agreeing findings"
     gallery.write_page(paths[-1], "Reports: reference and generated", subtitle, kept.parts())
@@ -243,6 +251,7 @@ def _labels(
     test = labels.LabelSet(ids, tuple(p.patient_hash for p in predictions), task.labels, scores, truth, facts)
     scored = labels.score(test, config.labels(), fitted)
     protocol = fingerprinted({**bare(scored.protocol), **protocol_of(config, model, list(ids))})
+    scored = replace(scored, protocol=protocol)
     table = scored.tables["labels"]
     notes = _notes({"": scored}, said)
     if fitted.temperature != 1.0 and config.split == model.facts.get("fitted_on"):
@@ -257,7 +266,8 @@ def _labels(
     figures = plots.of_labels(labels.cooled(test, fitted), fitted, table)
     paths += files.write_figures(out / "figures", figures, suffix_of(config))
     paths.append(out / f"page{suffix_of(config)}.html")
-    files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", scored, figures))
+    shown = replace(scored, notes=notes, absent={})
+    files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", shown, figures))
     return RunScores(folder, "classify", len(ids), table, protocol, tuple(paths), {}, notes)
 
 
@@ -287,7 +297,8 @@ def _regions(
     else:
         scored, figures = regions.score_boxes(model.learner, stream, frame, config, model.facts)
     ids = [row["image_id"] for row in scored.rows]
-    protocol = fingerprinted({**scored.protocol, **protocol_of(config, model, ids)})
+    protocol = fingerprinted({**bare(scored.protocol), **protocol_of(config, model, ids)})
+    scored = replace(scored, protocol=protocol)
     table = next(iter(scored.tables.values()))
     notes = _notes({"": scored}, said)
     tree = {"scores": files.plain(table), **tree_of({"": scored}, protocol), "notes": list(notes)}
@@ -296,7 +307,8 @@ def _regions(
     )
     paths += files.write_figures(out / "figures", figures, suffix_of(config))
     paths.append(out / f"page{suffix_of(config)}.html")
-    files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", scored, figures))
+    shown = replace(scored, notes=notes, absent={})
+    files.write_text(paths[-1], pages.of_scores(f"{folder.name}, {config.split} split", shown, figures))
     return RunScores(folder, scored.task, len(ids), table, protocol, tuple(paths), {}, notes)
 
 
@@ -318,11 +330,12 @@ def tree_of(scored: Mapping[str, Scored], protocol: dict[str, Any]) -> dict[str,
 
 
 def _notes(scored: Mapping[str, Scored], said: Sequence[str]) -> tuple[str, ...]:
-    """What has to be said: of the reading, and what is absent."""
+    """What has to be said: of the reading, of the input, and what is absent."""
+    told = [f"{lang}: {line}" if lang else line for lang, s in scored.items() for line in s.notes]
     lacking = [
         f"{lang} {name}: {why}".strip() for lang, s in scored.items() for name, why in s.absent.items()
     ]
-    return (*said, *lacking)
+    return (*said, *told, *lacking)
 
 
 def batches(

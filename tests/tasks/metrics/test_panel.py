@@ -71,3 +71,18 @@ def test_a_subgroup_with_one_class_only_has_a_reason_and_no_number() -> None:
     assert np.isnan(inside["A"]["auroc"].value)
     assert inside["A"]["auroc"].reason
     assert np.isnan(gap["A"]["auroc"].value)
+
+
+def test_a_precision_that_does_not_exist_has_its_own_reason() -> None:
+    truth = np.array([[0.0, 0], [1, 0], [0, 0], [1, 0]])
+    made = panel.label_panel(
+        np.full((4, 2), 0.1), truth, ["Mass", "Edema"], {}, metrics=("f1", "precision", "ece")
+    )
+    found = made.values(["a", "b", "c", "d"], resamples=0, seed=0)
+    assert found["Mass"]["precision"].reason == "nothing was predicted present at the threshold"
+    assert found["macro"]["precision"].reason.startswith("nothing was predicted present")
+    assert found["Edema"]["precision"].reason == "every known value in this split is 0"
+    assert found["Mass"]["f1"].value == 0
+    inside, rest = made.within(truth[:, 0] == 1, ["a", "b", "c", "d"], resamples=0, seed=0)
+    assert inside["Mass"]["precision"].reason == "every known value in this group is 1"
+    assert "or for the others" in rest["Mass"]["f1"].reason

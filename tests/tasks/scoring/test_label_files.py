@@ -180,3 +180,34 @@ def test_our_own_predictions_can_be_scored_again(files: dict[str, Path], tmp_pat
     assert (again.scores == test.scores).all()
     assert (again.truth == test.truth).all()
     assert again.patients == test.patients
+
+
+def test_another_truth_has_another_fingerprint(csv: Csv) -> None:
+    ours = written(csv, "p.csv", "image_id,Edema", [["a", 0.1], ["b", 0.7], ["c", 0.3]])
+    prints = []
+    for name, cells in (("one", (0, 1, 1)), ("same", (0, 1, 1)), ("other", (1, 0, 1))):
+        truth = written(
+            csv, f"{name}.csv", "image_id,Edema", [list(row) for row in zip("abc", cells, strict=True)]
+        )
+        test = labels.read_set(ours, truth, OPTIONS)
+        prints.append(labels.score(test, OPTIONS, labels.fit(None, test)).protocol["fingerprint"])
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_patients_that_could_not_be_checked_and_notes_on_the_validation_are_said(
+    csv: Csv, files: dict[str, Path]
+) -> None:
+    _, truth = drawn()
+    plain = [[f"i{n}", *truth[n]] for n in range(40, 80)]
+    plain[0][1] = -1
+    theirs = written(csv, "vr.csv", "image_id,Edema,Mass", plain)
+    rows = [[f"i{n}", f"p{n}" if n else "", *truth[n]] for n in range(40)]
+    ours = written(csv, "tr.csv", "image_id,patient_id,Edema,Mass", rows)
+    test, validation = labels.read_sets(files["test"], ours, files["val"], theirs, OPTIONS)
+    fitted = labels.fit(validation, test)
+    notes = labels.score(test, OPTIONS, fitted).notes
+    assert "validation: Edema: 1 uncertain values (-1) are left out" in notes
+    assert any("both validation and test is not known: no patient_id in validation" in note for note in notes)
+    assert any(note.startswith("1 images have no patient_id") for note in notes)
+    both = labels.read_sets(files["test"], files["truth"], files["val"], None, OPTIONS)
+    assert labels.fit(both[1], both[0]).notes == ()

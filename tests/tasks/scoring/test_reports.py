@@ -8,7 +8,7 @@ import pytest
 
 from xraytk.errors import DataError, UsageError
 from xraytk.tasks.metrics import score_texts
-from xraytk.tasks.scoring import reports
+from xraytk.tasks.scoring import clinical, reports
 from xraytk.tasks.scoring.r2gen import R2GenConfig
 
 Jsonl = Callable[..., Path]
@@ -128,3 +128,25 @@ def test_findings_are_read_in_both_texts(jsonl: Jsonl, texts: dict[str, list[str
         found = reports.score(reports.read_pairs(path, path, options(lang=lang)), options(lang=lang))
         assert found.tables["findings"]["micro"]["f1"].value == 1
         assert found.tables["findings"]["Pleural Effusion"]["in_references"].value == 1
+
+
+def test_other_references_have_another_fingerprint(jsonl: Jsonl, texts: dict[str, list[str]]) -> None:
+    made = []
+    for name, refs in (("a", texts["en"]), ("b", texts["en"]), ("c", [*texts["en"][:3], "No edema."])):
+        paths = jsonl("p.jsonl", rows(texts["en"])), jsonl(f"{name}.jsonl", rows(refs))
+        made.append(reports.score(reports.read_pairs(*paths, options()), options()).protocol)
+    assert made[0]["fingerprint"] == made[1]["fingerprint"] != made[2]["fingerprint"]
+    assert set(made[0]["references_sha256"]) == {"word", "findings"}
+
+
+def test_a_mean_over_findings_says_of_how_many_and_what_is_absent_is_not_in_the_protocol(
+    jsonl: Jsonl, texts: dict[str, list[str]]
+) -> None:
+    paths = jsonl("p.jsonl", rows(["No finding."] * 4)), jsonl("r.jsonl", rows(texts["en"]))
+    found = reports.score(reports.read_pairs(*paths, options()), options())
+    table = found.tables["findings"]
+    recalls = sum(not table[name]["recall"].reason for name in set(table) - set(clinical.MEANS))
+    assert recalls > 1
+    assert any(f"that have the score: precision 1, recall {recalls}, F1" in note for note in found.notes)
+    assert "No Finding among them" in found.protocol["averages"]
+    assert "METEOR" not in found.protocol["metrics"]

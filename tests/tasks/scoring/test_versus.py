@@ -7,7 +7,7 @@ import pytest
 
 from xraytk.errors import DataError
 from xraytk.tasks.metrics import delong, score_texts
-from xraytk.tasks.scoring import labels, reports, versus
+from xraytk.tasks.scoring import grid, labels, reports, versus
 
 NAMES = ("A", "B")
 IDS = tuple(f"i{n}" for n in range(12))
@@ -93,3 +93,30 @@ def test_other_images_or_references_are_refused() -> None:
         versus.compare_labels(
             x, replace(x, truth=1 - x.truth), NAMES, labels.LabelOptions(resamples=0), (fitted, fitted)
         )
+
+
+def test_what_does_not_exist_has_a_reason_and_the_truth_is_in_the_fingerprint() -> None:
+    a, b = label_set(1, 4.0), label_set(2, 1.0)
+    fitted = labels.Fitted(dict.fromkeys(a.labels, 0.5), 1.0, "0.5")
+    prints = []
+    for first in (0.0, 1.0):
+        truth = np.column_stack([a.truth[:, 0], np.full(40, first)])
+        both = [replace(side, truth=truth) for side in (a, b)]
+        found = versus.compare_labels(*both, NAMES, labels.LabelOptions(resamples=0), (fitted, fitted))
+        assert (
+            found.tables["labels"]["Mass"]["f1"].apart.reason
+            == f"every known value in this split is {first:.0f}"
+        )
+        shown = grid.of_differences("labels", found.tables["labels"], NAMES)
+        assert any(note.startswith("Mass AUROC") for note in shown.notes)
+        prints.append(found.protocol["fingerprint"])
+    assert prints[0] != prints[1]
+    assert found.protocol["thresholds"] == {"A": "0.5", "B": "0.5"}
+
+
+def test_a_comparison_names_its_own_file() -> None:
+    refs = ["the heart is normal ."] * 12
+    options = reports.ReportOptions(resamples=5, meteor=False)
+    found = versus.compare_reports(pairs(refs, refs), pairs(refs, refs), NAMES, options)
+    assert "BCa in comparison.json" in found.protocol["intervals"]
+    assert found.tables["words (word)"]["word"]["cider"].a.reason.startswith("CIDEr needs")

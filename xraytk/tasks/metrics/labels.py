@@ -158,12 +158,17 @@ def best_threshold(scores: Floats, truth: Floats) -> float:
     return float(levels[0] if best == 0 else (levels[best - 1] + levels[best]) / 2)
 
 
-def why_not(truth: Floats) -> str:
-    """Say in words why a label cannot be scored: no known value, or one value only."""
+def why_not(truth: Floats, where: str = "split") -> str:
+    """Say in words why a label cannot be scored: no known value, or one value only; "" where it can.
+
+    Args:
+        truth: (n,) 0 or 1; NaN unknown.
+        where: What the n samples are.
+    """
     known = truth[~np.isnan(truth)]
     if not len(known):
-        return "no known value in this split"
-    return f"every known value in this split is {int(known[0])}"
+        return f"no known value in this {where}"
+    return f"every known value in this {where} is {int(known[0])}" if len(np.unique(known)) < 2 else ""
 
 
 def _ranked(scores: Floats, truth: Floats) -> tuple[Any, Any, Floats, Floats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,7 +32,12 @@ RANKING = ("auroc", "auprc", "sensitivity_at", "specificity_at")
 OPERATING = 0.9
 """Specificity at which the sensitivity is read, and the reverse."""
 
+UNSAID = "nothing was predicted present at the threshold"
+"""Why a precision does not exist though both classes are there."""
+
 Scores = dict[str, dict[str, Value]]
+Reasons = Mapping[str | tuple[str, str], str]
+"""What to say of a value that does not exist, by row, or by row and metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +49,14 @@ class Panel:
         metrics: Names of the columns.
         score: From weights (R, n) to (R, rows * metrics).
         known: Samples each row uses, (n,) bool; all by default.
-        why: What to say of a value that does not exist, by row, or by row and metric.
+        why: Of values that do not exist; or what gives the reasons for some of the samples, (n,) bool.
     """
 
     rows: tuple[str, ...]
     metrics: tuple[str, ...]
     score: Score
     known: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
-    why: Mapping[str | tuple[str, str], str] = field(default_factory=dict)
+    why: Reasons | Callable[[NDArray[np.bool_]], Reasons] = field(default_factory=dict)
 
     def values(self, patients: Sequence[str], *, resamples: int, seed: int) -> Scores:
         """Every score with its intervals over patients."""
@@ -59,7 +64,11 @@ class Panel:
         return self.named(found, patients)
 
     def named(
-        self, found: Sequence[Value], patients: Sequence[str], part: NDArray[np.bool_] | None = None
+        self,
+        found: Sequence[Value],
+        patients: Sequence[str],
+        part: NDArray[np.bool_] | None = None,
+        because: str = "",
     ) -> Scores:
         """Sort values into rows and columns, with their counts and reasons.
 
@@ -67,9 +76,11 @@ class Panel:
             found: In the order of ``score``.
             patients: n patients.
             part: Samples that were scored; all by default.
+            because: Why a value does not exist, where ``found`` are differences.
         """
         people = np.asarray(patients, dtype=np.str_)
         part = np.ones(len(people), dtype=np.bool_) if part is None else part
+        why = {} if because else self.reasons(part)
         out: Scores = {}
         for r, row in enumerate(self.rows):
             used = part & self.known.get(row, np.True_)
@@ -78,13 +89,14 @@ class Panel:
             for c, metric in enumerate(self.metrics):
                 value = found[r * len(self.metrics) + c]
                 if math.isnan(value.value):
-                    why = (
-                        self.why.get((row, metric)) or self.why.get(row) or "does not exist for these samples"
-                    )
-                    out[row][metric] = absent(why, n, count)
+                    out[row][metric] = absent(because or reason(why, row, metric), n, count)
                 else:
                     out[row][metric] = replace(value, n=n, patients=count)
         return out
+
+    def reasons(self, part: NDArray[np.bool_]) -> Reasons:
+        """Why values of these samples do not exist."""
+        return self.why(part) if callable(self.why) else self.why
 
     def within(
         self, part: NDArray[np.bool_], patients: Sequence[str], *, resamples: int, seed: int
@@ -104,7 +116,14 @@ class Panel:
 
         found = draw(both, patients, resamples=resamples, seed=seed).values()
         half = len(found) // 2
-        return self.named(found[:half], patients, part), self.named(found[half:], patients, part)
+        return self.named(found[:half], patients, part), self.named(
+            found[half:], patients, part, "does not exist for these samples, or for the others"
+        )
+
+
+def reason(why: Reasons, row: str, metric: str) -> str:
+    """Why a value does not exist."""
+    return why.get((row, metric)) or why.get(row) or "does not exist for these samples"
 
 
 def label_panel(
@@ -130,21 +149,19 @@ def label_panel(
         ranks: (n, C) for the metrics in `RANKING` instead of the scores.
 
     Returns:
-        A `Panel`; a label counts in "macro" where its score exists in that resample.
+        A `Panel`; a label counts in "macro" where its score exists in that resample: it has both
+        classes, for precision something is predicted present too, for Brier and ECE one known value does.
     """
     parts: list[Score] = []
-    why: dict[str | tuple[str, str], str] = {"macro": "no label has both classes"}
     for c, label in enumerate(labels):
         s, t = scores[:, c].astype(np.float64), truth[:, c].astype(np.float64)
         order = s if ranks is None else ranks[:, c]
         cut = thresholds[:, c] if isinstance(thresholds, np.ndarray) else (thresholds or {}).get(label, 0.5)
-        why[label] = why_not(t)
         for metric in metrics:
             if metric in RANKING:
                 parts.append(_of_order(metric, order, t, operating))
             elif thresholds is None:
                 parts.append(_nothing)
-                why[label, metric] = why["macro", metric] = "the scores are not probabilities"
             elif metric in AT_THRESHOLD:
                 parts.append(at_threshold(s, t, cut, metric))
             else:
@@ -159,7 +176,29 @@ def label_panel(
 
     known = {label: ~np.isnan(truth[:, c]) for c, label in enumerate(labels)}
     known["macro"] = np.any(~np.isnan(truth), axis=1)
-    return Panel((*labels, "macro"), tuple(metrics), together, known, why)
+    return Panel(
+        (*labels, "macro"), tuple(metrics), together, known, _reasons(truth, labels, thresholds is not None)
+    )
+
+
+def _reasons(truth: Floats, labels: Sequence[str], chances: bool) -> Callable[[NDArray[np.bool_]], Reasons]:
+    """What gives the reasons of labels and of their mean."""
+
+    def of(part: NDArray[np.bool_]) -> Reasons:
+        where = "split" if part.all() else "group"
+        lacking = {label: why_not(truth[part, c], where) for c, label in enumerate(labels)}
+        why: dict[str | tuple[str, str], str] = {label: said for label, said in lacking.items() if said}
+        why |= {(label, "precision"): UNSAID for label, said in lacking.items() if not said}
+        why["macro"] = "no label has both classes"
+        if not all(lacking.values()):
+            why["macro", "precision"] = f"{UNSAID}, of any label with both classes"
+        why |= {("macro", metric): "no label has a known value" for metric in ("brier", "ece")}
+        if not chances:
+            tied = [metric for metric in ALL_LABEL_METRICS if metric not in RANKING]
+            why |= {(row, m): "the scores are not probabilities" for row in (*labels, "macro") for m in tied}
+        return why
+
+    return of
 
 
 def score_labels(

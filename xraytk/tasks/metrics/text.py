@@ -67,6 +67,9 @@ def common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
     return len(b) - row.bit_count()
 
 
+NO_CIDER = "CIDEr needs at least two references that differ"
+
+
 @dataclass(frozen=True, slots=True)
 class TextRows:
     """What the text scores of n samples are made of; adding two sets of samples joins them.
@@ -163,5 +166,5 @@ def score_rows(rows: TextRows, patients: Sequence[str], *, resamples: int, seed:
     out = dict(zip(rows.metrics, values, strict=True))
     if np.isnan(rows.cider).all():
         people = len(set(patients))
-        out["cider"] = absent("CIDEr needs at least two references that differ", len(rows.cider), people)
+        out["cider"] = absent(NO_CIDER, len(rows.cider), people)
     return out

@@ -41,6 +41,11 @@ class FindingRows:
             np.concatenate([self.known, other.known]),
         )
 
+    def averaged(self) -> dict[str, int]:
+        """Of how many findings the macro precision, recall and F1 are the mean."""
+        there = ~np.isnan(_agreement(self.cells.sum(axis=0)))
+        return {metric: int(there[:, i].sum()) for i, metric in enumerate(METRICS[:3])}
+
     def panel(self, metrics: Sequence[str] = METRICS) -> Panel:
         """Precision, recall, F1 and counts of each finding, and their means over all and over five.
 

@@ -20,6 +20,10 @@ TITLES = {
     "brier": "Brier", "sensitivity_at": "sens. at spec.", "specificity_at": "spec. at sens.",
     "in_references": "in references", "in_generated": "in generated",
 }  # fmt: skip
+GAP = (
+    "best minus worst is never below 0, and above 0 by chance alone: its interval is no test of a difference"
+)
+ECE = "ECE: that of a resample is larger by chance, so that a value can lie below its interval"
 COUNTS = ("in_references", "in_generated")
 _LATEX = {
     **{c: f"\\{c}" for c in "&%_#${}"},
@@ -38,12 +42,14 @@ class Grid:
         head: Names of the columns; the first is that of the rows' names.
         rows: Cells.
         notes: Below it.
+        told: Of `scored.told`, in files of tables.
     """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    told: str = ""
 
     def lines(self) -> list[str]:
         """Aligned columns."""
@@ -56,7 +62,7 @@ class Grid:
         """A Markdown table with its title."""
         rows = [self.head, tuple("---" for _ in self.head), *self.rows]
         body = "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
-        notes = "".join(f"\n\n{note}" for note in self.notes)
+        notes = "".join(f"\n\n{note}" for note in (*self.notes, *filter(None, [self.told])))
         return f"**{self.title}**\n\n{body}{notes}\n"
 
     def latex(self) -> str:
@@ -64,15 +70,21 @@ class Grid:
         rows = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in (self.head, *self.rows)]
         body = "\n".join([r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule"])
         columns = "l" + "c" * (len(self.head) - 1)
-        notes = "".join(f"\n% {note}" for note in self.notes)
+        notes = "".join(f"\n{comment(note)}" for note in self.notes)
+        title = _tex(f"{self.title} ({self.told})" if self.told else self.title)
         return (
-            f"\\begin{{table}}\n\\centering\n\\caption{{{_tex(self.title)}}}\n\\begin{{tabular}}{{{columns}}}\n"
+            f"\\begin{{table}}\n\\centering\n\\caption{{{title}}}\n\\begin{{tabular}}{{{columns}}}\n"
             f"{body}\n\\end{{tabular}}{notes}\n\\end{{table}}\n"
         )
 
     def html(self) -> Html:
         """A table of a page."""
         return html_table(self.head, self.rows)
+
+
+def comment(text: str) -> str:
+    """A line that LaTeX leaves out."""
+    return f"% {' '.join(text.split())}"
 
 
 def _tex(text: str) -> str:
@@ -94,6 +106,8 @@ def of_scores(title: str, scores: Scores) -> Grid:
         for reason, which in said.items():
             of = "" if len(which) == len(values) else f" {', '.join(which)}"
             reasons.append(f"{name}{of}: {reason}")
+    if any(not math.isnan(row["ece"].low) for row in scores.values() if "ece" in row):
+        reasons.append(ECE)
     head = ("", "images", *(TITLES.get(m, m) for m in metrics))
     return Grid(title, head, tuple(rows), tuple(reasons))
 
@@ -124,6 +138,7 @@ def of_groups(found: Groups, metric: str, row: str) -> Grid:
     gap = found.gap[row][metric]
     rows.append(("best minus worst", "", "", gap.text(), ""))
     notes = [f"{name}: fewer than 10 patients, not compared" for name in found.small]
+    notes.append(GAP if gap.text() != "-" else f"best minus worst: {gap.reason}")
     if found.unknown:
         notes.append(f"unknown for {found.unknown:,} images")
     title = f"{TITLES.get(metric, metric)} ({row}) by {found.fact}"
@@ -137,16 +152,23 @@ def of_groups(found: Groups, metric: str, row: str) -> Grid:
 
 def of_differences(title: str, found: dict[str, dict[str, Difference]], names: tuple[str, str]) -> Grid:
     """A row a score: both systems, their difference and its p-values."""
-    rows = []
+    rows, reasons = [], []
     for row, metrics in found.items():
+        said: dict[str, list[str]] = {}
         for metric, d in metrics.items():
+            if d.apart.reason:
+                said.setdefault(d.apart.reason, []).append(TITLES.get(metric, metric))
             name = f"{row} {TITLES.get(metric, metric)}"
             rows.append(
                 (name, d.a.text(), d.b.text(), d.apart.text(), *map(_p, (d.p, d.holm, d.fdr, d.delong)))
             )
+        reasons += [f"{row} {', '.join(which)}: {why}" for why, which in said.items()]
+    ends = [d.a.low for row in found.values() for metric, d in row.items() if metric == "ece"]
+    reasons += [ECE] if any(not math.isnan(low) for low in ends) else []
     head = ("", *names, "difference", "p", "Holm", "Benjamini-Hochberg", "DeLong p")
     kept = [i for i in range(len(head)) if i < 5 or any(row[i] != "-" for row in rows)]
-    return Grid(title, tuple(head[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+    cells = tuple(tuple(row[i] for i in kept) for row in rows)
+    return Grid(title, tuple(head[i] for i in kept), cells, tuple(reasons))
 
 
 def _p(value: float) -> str:

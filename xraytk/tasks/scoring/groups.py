@@ -25,7 +25,7 @@ class Groups:
         scores: By group.
         rest: Group minus all other images, by group.
         gap: Best minus worst of the groups that are large enough. It is never below 0, and in
-            small groups it is large by chance: read it with its interval.
+            small groups it is large by chance; its interval is no test of a difference.
         unknown: Images of which the fact is not known.
         small: Groups of fewer than `LEAST` patients.
     """
@@ -91,8 +91,11 @@ def _one(
     return Groups(
         fact,
         {name: panel.named(each[i], patients, part) for i, (name, part) in enumerate(parts.items())},
-        {name: panel.named(each[k + i], patients, part) for i, (name, part) in enumerate(parts.items())},
-        panel.named(each[2 * k], patients, known),
+        {
+            name: panel.named(each[k + i], patients, part, "does not exist in this group, or outside it")
+            for i, (name, part) in enumerate(parts.items())
+        },
+        panel.named(each[2 * k], patients, known, "fewer than two groups that are large enough have it"),
         int((~known).sum()),
         small,
     )

@@ -18,7 +18,7 @@ from xraytk.tasks.metrics.panel import ALL_LABEL_METRICS, OPERATING, Panel, labe
 from xraytk.tasks.metrics.values import Floats, absent
 from xraytk.tasks.scoring import given
 from xraytk.tasks.scoring.groups import groups_of
-from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, intervals
+from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, hash_of_truth, intervals
 
 GROUP_METRICS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ece")
 VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
@@ -57,6 +57,7 @@ class LabelSet:
         facts: Groups of the images by fact.
         notes: On the input.
         lacking: Labels of the references that were not predicted.
+        peopled: Whether the patients were told; else every image is one of its own.
     """
 
     ids: tuple[str, ...]
@@ -67,6 +68,7 @@ class LabelSet:
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    peopled: bool = True
 
     @property
     def chances(self) -> bool:
@@ -82,11 +84,13 @@ class Fitted:
         thresholds: One a label; None when the scores are no probabilities and nothing was fitted.
         temperature: Of all labels; 1 without validation.
         said: How, for the protocol.
+        notes: On what it was fitted on.
     """
 
     thresholds: dict[str, float] | None
     temperature: float
     said: str
+    notes: tuple[str, ...] = ()
 
 
 def read_set(predictions: Path, references: Path, options: LabelOptions) -> LabelSet:
@@ -124,8 +128,10 @@ def read_sets(
     truth = given.read(references, unfold="truth")
     theirs = truth if validation_references is None else given.read(validation_references, unfold="truth")
     if validation_references is None:
-        only = set(fitted_on.ids) - set(ours.ids)
-        truth = truth.rows([i for i, image in enumerate(truth.ids) if image not in only])
+        test, fitted = set(ours.ids), set(fitted_on.ids)
+        at = [i for i, image in enumerate(truth.ids) if image in fitted or image not in test]
+        theirs = truth.rows(at) if at else truth
+        truth = truth.rows([i for i, image in enumerate(truth.ids) if image in test or image not in fitted])
     loose = replace(options, leave=options.leave or validation_references is None)
     return set_of(ours, truth, options), set_of(fitted_on, theirs, loose)
 
@@ -153,7 +159,9 @@ def set_of(ours: given.Table, truth: given.Table, options: LabelOptions) -> Labe
     patients, more = given.patients_of(ours, truth)
     names = tuple(column for column, _ in common)
     facts = given.facts_of(ours, truth)
-    return LabelSet(truth.ids, patients, names, scores, values, facts, (*notes, *more), tuple(lacking))
+    peopled = bool(ours.patients or truth.patients)
+    told = (*notes, *more)
+    return LabelSet(truth.ids, patients, names, scores, values, facts, told, tuple(lacking), peopled)
 
 
 def _some(names: Sequence[str] | Mapping[str, Any]) -> str:
@@ -224,7 +232,23 @@ def fit(validation: LabelSet | None, test: LabelSet) -> Fitted:
     if lacking:
         raise DataError(f"the validation predictions lack {len(lacking)} labels", _some(lacking))
     at = [places[label] for label in test.labels]
-    return fit_on(validation.scores[:, at], validation.truth[:, at], test.labels)
+    fitted = fit_on(validation.scores[:, at], validation.truth[:, at], test.labels)
+    notes = [f"validation: {note}" for note in validation.notes]
+    unsaid = [n for n, s in (("validation", validation), ("test", test)) if not s.peopled]
+    if unsaid:
+        notes.append(
+            "whether a patient is in both validation and test is not known: "
+            f"no patient_id in {' or '.join(unsaid)}"
+        )
+    blank = [
+        p for s in (validation, test) for p, i in zip(s.patients, s.ids, strict=True) if p == f"image {i}"
+    ]
+    if blank:
+        notes.append(
+            f"{len(blank):,} images have no patient_id: whether their patients are in both validation and "
+            "test is not known"
+        )
+    return replace(fitted, notes=tuple(notes))
 
 
 def fit_on(scores: Floats, truth: Floats, names: Sequence[str]) -> Fitted:
@@ -290,7 +314,7 @@ def score(test: LabelSet, options: LabelOptions, fitted: Fitted) -> Scored:
         tables,
         _protocol(test, fitted, options),
         dict.fromkeys(test.lacking, "not predicted: no such column"),
-        test.notes,
+        (*test.notes, *fitted.notes),
         {"labels": groups},
         rows_of(cooled(test, fitted)),
         {
@@ -342,7 +366,8 @@ def _protocol(test: LabelSet, fitted: Fitted, options: LabelOptions) -> dict[str
             "thresholds": fitted.said,
             "unknown_labels": "left out",
             "uncertain_labels": options.uncertain,
-            "macro": "mean over the labels with both classes",
+            "macro": "mean over the labels whose score exists: both classes are there, for precision "
+            "something is predicted present too; for Brier and ECE any value is known",
             "sensitivity_at": f"specificity {options.operating:g}, read off the curve",
             "specificity_at": f"sensitivity {options.operating:g}, read off the curve",
             "ece": f"{calibration.BINS} bins of equal width, probability of the label",
@@ -350,6 +375,7 @@ def _protocol(test: LabelSet, fitted: Fitted, options: LabelOptions) -> dict[str
             "patients": len(set(test.patients)),
             "known": {label: int((~np.isnan(test.truth[:, c])).sum()) for c, label in enumerate(test.labels)},
             "image_ids_sha256": hash_of_ids(test.ids),
+            "truth_sha256": hash_of_truth(test.ids, test.labels, test.truth),
             "intervals": intervals(options.resamples, options.seed)
             + "; DeLong over patients in metrics.json",
         }

@@ -19,7 +19,7 @@ from xraytk.tasks.findings import Labels, label_many
 from xraytk.tasks.metrics.text import rouge_l
 from xraytk.tasks.scoring import grid, marked
 from xraytk.tasks.scoring.reports import Pairs
-from xraytk.tasks.scoring.scored import Scored
+from xraytk.tasks.scoring.scored import Scored, told
 from xraytk.tasks.scoring.versus import Versus
 
 Pictures = Callable[[str], NDArray[np.uint8] | None]
@@ -46,6 +46,7 @@ table { font-size: .9em; margin: .3em 0 1em } td { white-space: nowrap }
 img { max-width: 100%; height: auto; background: #fff }
 article { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 1em;
   margin: 1em 0; break-inside: avoid }
+@media print { .wide { overflow: visible } table { font-size: .6em } td { white-space: normal } }
 """
 )
 
@@ -191,6 +192,7 @@ def of_scores(title: str, scored: Scored, figures: Mapping[str, bytes], cases: H
     parts = [
         tag("h1", title),
         tag("p", f"{scored.images:,} images of {scored.patients:,} patients"),
+        tag("p", told(scored.protocol, scored.patients), class_="note"),
         tag("p", " ".join(RESEARCH_NOTICE.values()), class_="notice"),
         _notes(scored.notes, scored.absent),
         *(_grid(g) for g in grid.grids_of(scored)),
@@ -210,6 +212,7 @@ def of_versus(found: Versus, cases: Html | None = None) -> str:
             "p",
             f"the same {found.images:,} images of {found.patients:,} patients; first minus second",
         ),
+        tag("p", told(found.protocol, found.patients), class_="note"),
         tag("p", " ".join(RESEARCH_NOTICE.values()), class_="notice"),
         _notes(found.notes, {}),
         *(_grid(grid.of_differences(name, rows, found.names)) for name, rows in found.tables.items()),
@@ -239,11 +242,12 @@ def _figure(name: str, data: bytes) -> Html:
 
 
 def _protocol(protocol: Mapping[str, Any]) -> Html:
-    rows = [(key.replace("_", " "), _plain(value)) for key, value in protocol.items()]
+    rows = [(key.replace("_", " "), plain(value)) for key, value in protocol.items()]
     return tag("section", tag("h2", "Protocol"), table(("", ""), rows, "protocol"))
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A part of a protocol in words."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{k}: {_plain(v)}" for k, v in value.items())
-    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
+        return "; ".join(f"{k}: {plain(v)}" for k, v in value.items())
+    return ", ".join(map(plain, value)) if isinstance(value, list | tuple) else str(value)

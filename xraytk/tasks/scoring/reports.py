@@ -13,15 +13,21 @@ from xraytk.records import LANGUAGES
 from xraytk.tasks.findings import label_many, language_of
 from xraytk.tasks.metrics import meteor
 from xraytk.tasks.metrics.panel import Panel, Scores
-from xraytk.tasks.metrics.text import TEXT_METRICS, TextRows, score_rows, text_rows
+from xraytk.tasks.metrics.text import NO_CIDER, TEXT_METRICS, TextRows, score_rows, text_rows
 from xraytk.tasks.metrics.values import Value, absent
 from xraytk.tasks.scoring import clinical, external, given, r2gen
 from xraytk.tasks.scoring.groups import Groups, groups_of
-from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of_ids, intervals
-from xraytk.tasks.scoring.words import Splitting, splittings
+from xraytk.tasks.scoring.scored import Scored, fingerprinted, hash_of, hash_of_ids, intervals
+from xraytk.tasks.scoring.words import Tokens, splittings
 
 MOST_WRONG = 0.5
 """Share of texts in another language from which on the file is refused."""
+AVERAGES = (
+    "micro: of summed counts; macro: mean over the findings whose score exists (precision: named in a "
+    "generated report, recall: in a reference, F1: in either; scikit-learn takes 0 for the others); over all "
+    "findings, No Finding among them, as R2Gen and CheXbert do; -5: over the five of CheXpert's competition"
+)
+"""How findings are averaged, for the protocol."""
 Named = Literal["references", "predictions"]
 
 
@@ -197,13 +203,15 @@ def count(pairs: Pairs, options: ReportOptions) -> Counted:
     known = _training_words(options)
     words: dict[str, TextRows] = {}
     lacking: dict[str, str] = {}
-    said: dict[str, Any] = {"tokens": {}}
+    said: dict[str, Any] = {"tokens": {}, "references_sha256": {}}
     for way in splittings(options.lang, options.protocol, options.r2gen, known):
         if way.absent:
             lacking[way.name] = way.absent
             continue
-        words[way.name] = _words(pairs, way, options, lacking)
+        hyps, refs = way.split(pairs.hypotheses, pairs.references)
+        words[way.name] = _words(hyps, refs, options, lacking)
         said["tokens"][way.name] = way.said
+        said["references_sha256"][way.name] = hash_of(zip(pairs.ids, refs, strict=True))
     if options.protocol == "r2gen":
         said["unknown_words"] = (
             "kept: no training reports given" if known is None else f"<unk>, of {len(known)}"
@@ -215,6 +223,7 @@ def count(pairs: Pairs, options: ReportOptions) -> Counted:
             lacking[name] = next(x for x in both if isinstance(x, str))
         else:
             findings[name] = clinical.finding_rows(both[0], both[1], options.policy)
+            said["references_sha256"][name] = hash_of(zip(pairs.ids, both[1], strict=True))
     return Counted(words, findings, lacking, said)
 
 
@@ -224,8 +233,7 @@ def _training_words(options: ReportOptions) -> frozenset[str] | None:
     return r2gen.vocabulary(given.text_column(given.read(options.training, "en"), "en"), options.r2gen)
 
 
-def _words(pairs: Pairs, way: Splitting, options: ReportOptions, lacking: dict[str, str]) -> TextRows:
-    hyps, refs = way.split(pairs.hypotheses, pairs.references)
+def _words(hyps: Tokens, refs: Tokens, options: ReportOptions, lacking: dict[str, str]) -> TextRows:
     stats = None
     if options.lang != "en":
         lacking["meteor"] = "absent: METEOR's program does not know Chinese"
@@ -278,10 +286,21 @@ def score(pairs: Pairs, options: ReportOptions) -> Scored:
         tables,
         _protocol(pairs, options, counted),
         {**counted.absent, **{name: v.reason for name, v in others.items() if v.reason}},
-        pairs.notes,
+        (*pairs.notes, *_averaged(counted)),
         _groups(pairs, options, counted),
         rows_of(pairs, options.lang),
     )
+
+
+def _averaged(counted: Counted) -> list[str]:
+    """Of how many findings each macro mean is."""
+    out = []
+    for name, rows in counted.findings.items():
+        means = ", ".join(f"{'F1' if m == 'f1' else m} {count}" for m, count in rows.averaged().items())
+        out.append(
+            f"{name}: macro is the mean over those of {len(rows.findings)} that have the score: {means}"
+        )
+    return out
 
 
 def _others(pairs: Pairs, options: ReportOptions) -> dict[str, Value]:
@@ -300,7 +319,7 @@ def _others(pairs: Pairs, options: ReportOptions) -> dict[str, Value]:
 
 def text_panel(rows: TextRows, name: str) -> Panel:
     """The text scores as a table of one row."""
-    return Panel((name,), rows.metrics, rows.score)
+    return Panel((name,), rows.metrics, rows.score, why={(name, "cider"): NO_CIDER})
 
 
 def _groups(pairs: Pairs, options: ReportOptions, counted: Counted) -> dict[str, list[Groups]]:
@@ -325,7 +344,7 @@ def _protocol(pairs: Pairs, options: ReportOptions, counted: Counted) -> dict[st
         "hypotheses": "whole" if whole else "cleaned, whole",
         **counted.said,
         "metrics": "BLEU, ROUGE-L (beta 1.2), CIDEr-D (document frequencies of all references) with the "
-        "formulas of pycocoevalcap; METEOR of its jar",
+        "formulas of pycocoevalcap" + ("" if "meteor" in counted.absent else "; METEOR of its jar"),
         "images": len(pairs.ids),
         "patients": len(set(pairs.patients)),
         "empty_hypotheses": sum(not text.strip() for text in pairs.hypotheses),
@@ -338,7 +357,7 @@ def _protocol(pairs: Pairs, options: ReportOptions, counted: Counted) -> dict[st
                 n: f"rules of xraytk {__version__}" if n == "findings" else n for n in counted.findings
             },
             "uncertain_findings": options.policy,
-            "averages": "micro: of summed counts; macro: mean over the findings whose score exists",
+            "averages": AVERAGES,
         }
     return fingerprinted(protocol)
 

@@ -13,11 +13,11 @@ from scipy.stats import rankdata
 from xraytk.errors import DataError
 from xraytk.tasks.metrics import delong
 from xraytk.tasks.metrics.compare import Difference, benjamini_hochberg, compare, holm
-from xraytk.tasks.metrics.panel import RANKING, Panel, label_panel
-from xraytk.tasks.metrics.values import Floats
+from xraytk.tasks.metrics.panel import RANKING, Panel, label_panel, reason
+from xraytk.tasks.metrics.values import Floats, Value
 from xraytk.tasks.scoring import given, reports
 from xraytk.tasks.scoring.labels import Fitted, LabelOptions, LabelSet
-from xraytk.tasks.scoring.scored import fingerprinted, hash_of_ids, intervals
+from xraytk.tasks.scoring.scored import fingerprinted, hash_of_ids, hash_of_truth, intervals
 
 METRICS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "brier", "ece")
 SWAPS = 40
@@ -116,7 +116,9 @@ def compare_reports(
         "lang": options.lang,
         **counted[0].said,
         "uncertain_findings": options.policy,
+        "averages": reports.AVERAGES,
         "images": len(a.ids),
+        "patients": len(set(a.patients)),
         "image_ids_sha256": hash_of_ids(a.ids),
         **_tests(options.resamples, options.seed),
     }
@@ -190,9 +192,11 @@ def compare_labels(
     protocol = {
         "task": "classify",
         "labels": labels,
-        "thresholds": [f.said for f in fitted],
+        "thresholds": {name: f.said for name, f in zip(names, fitted, strict=True)},
         "images": len(a.ids),
+        "patients": len(set(a.patients)),
         "image_ids_sha256": hash_of_ids(a.ids),
+        "truth_sha256": hash_of_truth(a.ids, labels, a.truth),
         **_tests(options.resamples, options.seed),
     }
     everything = (*notes, *(f"{n}: {note}" for n, s in zip(names, (a, b), strict=True) for note in s.notes))
@@ -240,10 +244,21 @@ def _differences(
     together = len(panel.rows) if len(panel.rows) > 1 else wide
     swaps = max(resamples, SWAPS * together) if resamples else 0
     found = compare(panel.score, ranks.score, patients, resamples=resamples, seed=seed, permutations=swaps)
-    return {
-        row: dict(zip(panel.metrics, found[r * wide : (r + 1) * wide], strict=True))
-        for r, row in enumerate(panel.rows)
-    }
+    why = panel.reasons(np.ones(2 * len(patients), dtype=np.bool_))
+    out: Differences = {}
+    for r, row in enumerate(panel.rows):
+        each = zip(panel.metrics, found[r * wide : (r + 1) * wide], strict=True)
+        out[row] = {metric: _reasoned(d, reason(why, row, metric)) for metric, d in each}
+    return out
+
+
+def _reasoned(found: Difference, why: str) -> Difference:
+    """Say why scores do not exist."""
+
+    def said(value: Value) -> Value:
+        return replace(value, reason=why) if np.isnan(value.value) else value
+
+    return replace(found, a=said(found.a), b=said(found.b), apart=said(found.apart))
 
 
 def corrected(tables: dict[str, Differences]) -> dict[str, Differences]:
@@ -260,7 +275,7 @@ def corrected(tables: dict[str, Differences]) -> dict[str, Differences]:
 
 def _tests(resamples: int, seed: int) -> dict[str, str]:
     return {
-        "intervals": intervals(resamples, seed) + ", the same for both",
+        "intervals": intervals(resamples, seed, "comparison.json") + ", the same for both",
         "test": f"A and B swapped for random patients, two-sided, at least {resamples} times; Holm and "
         "Benjamini-Hochberg over the rows of each metric, or over the metrics of a table of one row",
     }
