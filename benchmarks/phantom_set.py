@@ -2,9 +2,9 @@
 
     python benchmarks/phantom_set.py FOLDER [--size-px 256] [--train 1000] [--fresh 300] [--seed 7]
 
-Each phantom is a patient of its own; training and fresh phantoms have seeds of their own. Fresh ones
-are drawn as the package draws them; those for training have more findings, up to three, so that fewer
-do. Goes on where it was stopped.
+Each phantom is a patient of its own, and each part has seeds of its own. Fresh ones, and those held
+out of the training to choose by, are drawn as the package draws them; those for training have more
+findings, up to three, so that fewer do. Goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xraytk.records import Box
 
 FRAME_PX = 256
 CHUNK = 50
-FIRST = {"fresh": 0, "train": 500_000}
+FIRST = {"fresh": 0, "held": 400_000, "train": 500_000}
 SHARES = (0.2, 0.2, 0.3, 0.3)
 """Of training phantoms with 0, 1, 2 and 3 findings."""
 
@@ -88,11 +88,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size-px", type=int, default=256)
     parser.add_argument("--train", type=int, default=1000)
+    parser.add_argument("--held", type=int, default=0)
     parser.add_argument("--fresh", type=int, default=300)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    for part in ("fresh", "train"):
+    for part in ("fresh", "held", "train"):
         made = load(args.folder, part, getattr(args, part), args.size_px, args.seed)
         print(f"{part}: {len(made)} phantoms", flush=True)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from xraytk.errors import DataError, UsageError
+from xraytk.models.attending import cross_attention
 from xraytk.models.choosing import Draw
 from xraytk.models.language import DecoderConfig, ReportDecoder
 from xraytk.models.r2gen import MemoryConfig
@@ -174,6 +175,20 @@ def test_the_next_token_does_not_see_the_future(decoder: ReportDecoder) -> None:
     changed[:, 5:] = 6
     before, after = decoder(tokens, memory, seen), decoder(changed, memory, seen)
     torch.testing.assert_close(before[:, :5], after[:, :5])
+
+
+@pytest.mark.parametrize("width", [32, 128])
+def test_a_new_decoder_looks_at_some_image_tokens_more_than_at_others(
+    vocabulary: Vocabulary, width: int
+) -> None:
+    """Weights too small for the width look everywhere alike, and learn from hardly any one token."""
+    torch.manual_seed(0)
+    config = DecoderConfig(width=width, depth=2, heads=4, max_tokens=12, min_count=1)
+    fresh = ReportDecoder(config, vocabulary, memory_width=24).eval()
+    memory, seen = torch.randn(4, 100, 24), torch.ones(4, 100, dtype=torch.bool)
+    found = cross_attention(fresh, torch.randint(5, 20, (4, 8)), memory, seen, heads=[0])  # (B, L, S)
+    assert found.mean() == pytest.approx(1 / 100)
+    assert 3 / 100 < found.amax(-1).mean() < 1 / 3
 
 
 def test_hidden_image_tokens_change_nothing(decoder: ReportDecoder) -> None:

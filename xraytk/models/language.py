@@ -196,6 +196,8 @@ def _gpt2(config: DecoderConfig, vocabulary: DecoderVocabulary) -> GPT2LMHeadMod
             n_embd=config.width,
             n_layer=config.depth,
             n_head=config.heads,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own, in one kernel
+            initializer_range=config.width**-0.5,  # GPT-2's 0.02 is for wide ones: narrow ones look nowhere
             resid_pdrop=config.dropout,
             embd_pdrop=config.dropout,
             attn_pdrop=config.dropout,
