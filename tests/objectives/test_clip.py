@@ -100,6 +100,13 @@ def test_sixteen_phantoms_are_told_apart(loss: str) -> None:
     torch.testing.assert_close(images.norm(dim=1), torch.ones(16))
 
 
+def test_a_narrow_reader_gets_away_from_chance() -> None:
+    """With first weights as small as BERT's, all reports are one to it, and the loss stays at log 16."""
+    first, last = overfit(make("clip"), still(phantoms()), 60, lr=3e-3)
+    assert first == pytest.approx(math.log(16), rel=0.15)
+    assert last < 0.5 * first
+
+
 def test_every_parameter_gets_a_gradient() -> None:
     for loss in ("infonce", "siglip"):
         made = make("clip", loss=loss, pool="cls")

@@ -183,13 +183,20 @@ class TextEncoder(nn.Module):
     Args:
         config: Its size, or the model to load.
         vocabulary: Asked for only when the model is made from scratch.
+        first_stands: What learns from it compares texts by their first tokens. A model from scratch
+            then starts with weights as large as keep the size of what goes through them (1 / root of
+            the width). BERT's 0.02, at which words are told soonest, leaves that token the same for all
+            texts: the mean cosine of two reports is above 0.999 at a width of 256 or less, and a
+            contrast may never get away from chance.
 
     Raises:
         UsageError: If there is no vocabulary to make it from.
         DataError: If the named model cannot be loaded.
     """
 
-    def __init__(self, config: TextConfig, vocabulary: VocabularySource | None) -> None:
+    def __init__(
+        self, config: TextConfig, vocabulary: VocabularySource | None, *, first_stands: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
         self.codec: Codec
@@ -201,7 +208,7 @@ class TextEncoder(nn.Module):
         else:
             self.vocabulary = vocabulary(config.langs, config.min_count)
             self.codec = WordCodec(self.vocabulary, config.max_tokens)
-            self.model = BertModel(_bert(config, self.codec.size), add_pooling_layer=False)
+            self.model = BertModel(_bert(config, self.codec.size, first_stands), add_pooling_layer=False)
         self.width: int = self.model.config.hidden_size
 
     def encode(self, texts: Sequence[str], langs: Sequence[str], *, full: bool = False) -> Codes:
@@ -233,7 +240,7 @@ class TextEncoder(nn.Module):
         return out
 
 
-def _bert(config: TextConfig, size: int) -> BertConfig:
+def _bert(config: TextConfig, size: int, first_stands: bool) -> BertConfig:
     return BertConfig(
         vocab_size=size,
         hidden_size=config.width,
@@ -243,6 +250,7 @@ def _bert(config: TextConfig, size: int) -> BertConfig:
         hidden_dropout_prob=config.dropout,
         attention_probs_dropout_prob=config.dropout,
         max_position_embeddings=config.max_tokens + 2,
+        initializer_range=config.width**-0.5 if first_stands else 0.02,
         pad_token_id=0,
     )
 

@@ -77,7 +77,7 @@ class ClipObjective(nn.Module):
         super().__init__()
         self.config, self.together = config, config.together
         self.encoder = Vit(vit)
-        self.text = TextEncoder(config.text, vocabulary)
+        self.text = TextEncoder(config.text, vocabulary, first_stands=True)
         self.project_image = nn.Linear(vit.width, config.width, bias=False)
         self.project_text = nn.Linear(self.text.width, config.width, bias=False)
         for projection in (self.project_image, self.project_text):

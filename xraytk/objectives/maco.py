@@ -105,7 +105,7 @@ class MacoObjective(nn.Module):
         self.encoder = Vit(vit)
         self.painter = Painter(vit, config.pixels)
         self.needs = self.painter.needs | {"reports"}
-        self.text = TextEncoder(config.text, vocabulary)
+        self.text = TextEncoder(config.text, vocabulary, first_stands=True)
         self.pool_text = nn.Sequential(nn.Linear(self.text.width, self.text.width), nn.Tanh())
         self.project = nn.Linear(vit.width, self.text.width)
         for part in (self.pool_text, self.project):
