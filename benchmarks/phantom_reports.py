@@ -144,7 +144,7 @@ def _fit(
     )
     fit(
         task,
-        _training(samples, seed, batch),
+        training(samples, seed, batch, VIT.image_px),
         plan,
         folder,
         config={},
@@ -154,22 +154,22 @@ def _fit(
     )
 
 
-def _training(samples: Sequence[Sample], seed: int, batch: int) -> Callable[[int], Iterator[Batch]]:
+def training(
+    samples: Sequence[Sample], seed: int, batch: int, frame: int
+) -> Callable[[int], Iterator[Batch]]:
     """What `fit` reads: batches without end, from any step on."""
 
     def batches(step: int) -> Iterator[Batch]:
         while True:
             rng = np.random.default_rng([seed, step])
             chosen = rng.choice(len(samples), batch, replace=len(samples) < batch)
-            yield _batch(
-                [samples[i] for i in chosen], [augment.draw(rng, CHANCE) for _ in chosen], VIT.image_px
-            )
+            yield _batch([samples[i] for i in chosen], [augment.draw(rng, CHANCE) for _ in chosen], frame)
             step += 1
 
     return batches
 
 
-def _still(samples: Sequence[Sample], frame: int) -> Iterator[Batch]:
+def still(samples: Sequence[Sample], frame: int) -> Iterator[Batch]:
     """All samples once, as they are."""
     for at in range(0, len(samples), BATCH):
         part = samples[at : at + BATCH]
@@ -213,7 +213,7 @@ def _texts(args: argparse.Namespace, folder: Path, lang: str, fresh: Sequence[Sa
             return kept
     task = saved.load(folder, torch.device("cpu")).learner
     frame = task.encoder.config.image_px
-    return [p.text for batch in _still(fresh, frame) for p in task.predict(batch, lang)]
+    return [p.text for batch in still(fresh, frame) for p in task.predict(batch, lang)]
 
 
 def _scored(
@@ -251,7 +251,7 @@ def _seen(args: argparse.Namespace, fresh: Sequence[Sample]) -> list[dict[str, A
 
     @torch.no_grad()
     def surest(samples: Sequence[Sample]) -> Floats:
-        maps = [task.maps(batch)[0].flatten(2).amax(2) for batch in _still(samples, VIT.image_px)]
+        maps = [task.maps(batch)[0].flatten(2).amax(2) for batch in still(samples, VIT.image_px)]
         return torch.cat(maps).double().numpy()
 
     scores, learnt = surest(fresh), surest(known)
