@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def training(
         while True:
             rng = np.random.default_rng([seed, step])
             chosen = rng.choice(len(samples), batch, replace=len(samples) < batch)
-            yield _batch([samples[i] for i in chosen], [augment.draw(rng, CHANCE) for _ in chosen], frame)
+            yield _batch(samples, chosen, [augment.draw(rng, CHANCE) for _ in chosen], frame)
             step += 1
 
     return batches
@@ -172,14 +172,15 @@ def training(
 def still(samples: Sequence[Sample], frame: int) -> Iterator[Batch]:
     """All samples once, as they are."""
     for at in range(0, len(samples), BATCH):
-        part = samples[at : at + BATCH]
-        yield _batch(part, [augment.NONE] * len(part), frame, at)
+        chosen = range(at, min(at + BATCH, len(samples)))
+        yield _batch(samples, chosen, [augment.NONE] * len(chosen), frame)
 
 
 def _batch(
-    samples: Sequence[Sample], draws: Sequence[augment.Augmentation], frame: int, first: int = 0
+    every: Sequence[Sample], chosen: Iterable[int], draws: Sequence[augment.Augmentation], frame: int
 ) -> Batch:
-    """Put samples into squares, boxes too, and stack them."""
+    """Put samples into squares, boxes too, and stack them; their ids are their numbers."""
+    samples = [every[i] for i in chosen]
     placed, boxes = [], []
     for s, drawn in zip(samples, draws, strict=True):
         height, width = s.image.shape
@@ -188,7 +189,7 @@ def _batch(
         matrix = augment.affine(height, width, frame, "letterbox", drawn)
         boxes.append(regions.moved_boxes(scaled, matrix, frame))
     valid = torch.from_numpy(np.stack([where for _, where in placed]))
-    ids = [f"{first + i:016x}" for i in range(len(samples))]
+    ids = [f"{i:016x}" for i in chosen]
     return Batch(
         image=torch.from_numpy(np.stack([image for image, _ in placed]))[:, None],
         valid=valid,
