@@ -4,11 +4,11 @@
 
 Without --checkpoint a tiny model is trained first: its encoder learns to draw boxes around the findings
 (on from those of another folder with --init), then a decoder learns to write what that encoder, frozen,
-sees. A training that was stopped goes on from its last checkpoint. The model writes a report in both
-languages for fresh phantoms (seeds of their own, each a patient), and `xraytk evaluate report` scores
-the texts: what its labeller finds in them against what it finds in the references, 1,000 resamples of
-the patients. Beside it stands the same against what was drawn into the images, and the references
-themselves against that, which is how far the labeller can be believed here. A nodule is Lung Lesion to
+sees, then both learn together. A training that was stopped goes on from its last checkpoint. The model
+writes a report in both languages for fresh phantoms (seeds of their own, each a patient), and `xraytk
+evaluate report` scores the texts: what its labeller finds in them against what it finds in the references,
+1,000 resamples of the patients. Beside it stands the same against what was drawn into the images, and the
+references themselves against that, which is how far the labeller can be believed here. A nodule is Lung Lesion to
 the labeller, and the Chinese impression of a consolidation a possible Pneumonia. No peer.
 """
 
@@ -53,7 +53,9 @@ DECODER = DecoderConfig(width=64, depth=2, heads=4, max_tokens=160, min_count=2,
 BATCH = 16
 WRITTEN = 8
 """Images of one update of the second stage, each with two reports: it needs many updates, not large ones."""
-RATES = (1.5e-3, 4e-3)
+RATES = (1.5e-3, 4e-3, 1.5e-3)
+TOGETHER = 0.5
+"""Of that last rate, for the encoder."""
 CHANCE = augment.AugmentConfig(crop_scale=(0.9, 1.0), rotate_deg=4.0, contrast=0.2)
 GAIN = 6.0
 """On the first weights of the patch projection: findings are faint, and positions would drown them."""
@@ -95,7 +97,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size-px", type=int, default=256, help="at which phantoms are made")
     parser.add_argument("--train", type=int, default=700, help="phantoms")
     parser.add_argument("--fresh", type=int, default=300, help="phantoms")
-    parser.add_argument("--steps", type=int, nargs=2, default=(1300, 2500), help="of the two stages")
+    parser.add_argument("--steps", type=int, nargs=3, default=(1300, 2500, 800), help="of the stages")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--bootstrap", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
@@ -120,9 +122,14 @@ def _trained(args: argparse.Namespace) -> Path:
     task = ReportTask(VIT, DECODER, Vocabulary.build(texts, DECODER.min_count), LANGS, frozen=True)
     task.encoder.load_state_dict(boxes.encoder.state_dict())
     _fit(task, samples, args.steps[1], args.seed + 1, args.folder / "write", WRITTEN, RATES[1])
+    task.encoder.requires_grad_(True)
+    task.frozen = False
+    _fit(task, samples, args.steps[2], args.seed + 2, args.folder / "together", WRITTEN, RATES[2])
     passed = f"{time.monotonic() - began:.0f} s, {time.process_time() - used:.0f} s of a core"
     print(f"trained in {passed}", flush=True)
-    saved.save(out, task, {"step": args.steps[1], "data": {"image_px": VIT.image_px, "fit": "letterbox"}})
+    saved.save(
+        out, task, {"step": sum(args.steps[1:]), "data": {"image_px": VIT.image_px, "fit": "letterbox"}}
+    )
     return out
 
 
@@ -132,7 +139,8 @@ def _fit(
     """Train, going on from the newest checkpoint of the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     last = (checkpoints(folder) or [None])[-1]
-    optim = OptimConfig(lr=lr, weight_decay=0.02, beta2=0.98, warmup_share=0.05)
+    scale = TOGETHER if folder.name == "together" else 1.0
+    optim = OptimConfig(lr=lr, weight_decay=0.02, beta2=0.98, warmup_share=0.05, encoder_lr_scale=scale)
     plan = FitPlan(
         steps=steps,
         batch=batch,
