@@ -3,10 +3,11 @@
     python benchmarks/phantom_grounding.py FOLDER [--steps 600] [--part fresh] [--json]
 
 A tiny `clip` is trained on phantoms and their reports in both languages: it is never shown a box. Then
-the phrase of every finding of every fresh phantom ("There is consolidation.") is compared with the
-patches, and `xraytk evaluate grounding`'s measures are taken: does the highest pixel lie inside the
-finding's boxes more often than their share of the image, which is chance? Intervals are over patients. A
-training that was stopped goes on. No peer.
+phrases about every finding of every fresh phantom are compared with the patches: the package's own
+("There is consolidation.") and the sentence about it in the phantom's report. The measures are those of
+`xraytk evaluate grounding`: CNR is above 0 where the map is higher inside the boxes, and the highest pixel
+lies inside them by chance as often as their share of the image. Intervals are over patients. A training
+that was stopped goes on. No peer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from phantom_reports import NAMES, still, training
+from phantom_reports import CALLED, NAMES, still, training
 from phantom_set import Sample, load
 
 from xraytk.data.augment import fitted_box
@@ -30,7 +31,9 @@ from xraytk.models.text_encoder import TextConfig
 from xraytk.models.tokens import Vocabulary
 from xraytk.models.vit import VitConfig
 from xraytk.objectives.clip import ClipConfig, ClipObjective
+from xraytk.objectives.words import sentences
 from xraytk.progress import Lines
+from xraytk.tasks.findings.label import label
 from xraytk.tasks.language.grounding import METRICS, grounding_panel, inside, measure, over_pixels
 from xraytk.tasks.language.prompts import prompts_of, read_prompts
 from xraytk.train.launch import MachineConfig
@@ -65,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model = _trained(args)
     samples = load(args.folder / "phantoms", args.part, args.fresh, args.size_px, args.seed)
-    rows = [row for lang in LANGS for row in _pointed(model, samples, lang)]
+    rows = [row for lang in LANGS for own in (False, True) for row in _pointed(model, samples, lang, own)]
     print(json.dumps(rows) if args.json else "\n".join(_lines(rows)))
 
 
@@ -97,11 +100,8 @@ def _trained(args: argparse.Namespace) -> ClipObjective:
 
 
 @torch.no_grad()
-def _pointed(model: ClipObjective, samples: Sequence[Sample], lang: str) -> list[dict[str, Any]]:
-    """A row of measures for each finding, and for all."""
-    tree = read_prompts(None, set(NAMES))
-    texts = {name: prompts_of(name, lang, "maco", tree).positive[0] for name in NAMES}
-    vectors = dict(zip(NAMES, model.embed_text(list(texts.values()), lang).numpy(), strict=True))
+def _pointed(model: ClipObjective, samples: Sequence[Sample], lang: str, own: bool) -> list[dict[str, Any]]:
+    """A row of measures for each finding, and for all; ``own``: by the sentences of the reports."""
     values, labels, patients = [], [], []
     for batch in still(samples, VIT.image_px):
         patches = model.embed_patches(batch).numpy().reshape(len(batch.image_id), *VIT.grid, -1)
@@ -115,7 +115,8 @@ def _pointed(model: ClipObjective, samples: Sequence[Sample], lang: str) -> list
                     for b in sample.boxes
                     if b.label == name
                 ]
-                near = over_pixels(patches[row] @ vectors[name], VIT.size, place, shape, "linear")
+                vector = model.embed_text([_phrase(sample, name, lang, own)], lang)[0].numpy()
+                near = over_pixels(patches[row] @ vector, VIT.size, place, shape, "linear")
                 values.append(measure(near, inside(edges, shape), THRESHOLDS))
                 labels.append(name)
                 patients.append(image_id)
@@ -123,6 +124,7 @@ def _pointed(model: ClipObjective, samples: Sequence[Sample], lang: str) -> list
     return [
         {
             "lang": lang,
+            "phrases": "report" if own else "package",
             "finding": finding,
             "count": len(labels) if finding == "all" else labels.count(finding),
         }
@@ -131,12 +133,24 @@ def _pointed(model: ClipObjective, samples: Sequence[Sample], lang: str) -> list
     ]
 
 
+def _phrase(sample: Sample, name: str, lang: str, own: bool) -> str:
+    """What is said of a finding: the first sentence of the report that names it, or the package's phrase."""
+    called = CALLED[lang][name]
+    named = (s for s in sentences(sample.reports[lang]) if label(s, lang).findings[called] in (1, -1))
+    prompts = prompts_of(name, lang, "maco", read_prompts(None, set(NAMES)))
+    assert prompts is not None
+    return next(named, prompts.positive[0]) if own else prompts.positive[0]
+
+
 def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     shown = [m for m in METRICS if m not in ("mIoU", "CNR absolute")]
-    out = [f"{'':28}{'n':>5}  " + "".join(f"{m:25}" for m in shown)]
+    out = [f"{'':36}{'n':>5}  " + "".join(f"{m:25}" for m in shown)]
     for row in rows:
         cells = (f"{row[m]['value']:.3f} [{row[m]['low']:.3f}, {row[m]['high']:.3f}]" for m in shown)
-        out.append(f"{row['lang']} {row['finding']:25}{row['count']:5}  " + "".join(f"{c:25}" for c in cells))
+        out.append(
+            f"{row['lang']} {row['phrases']:8}{row['finding']:25}{row['count']:5}  "
+            + "".join(f"{c:25}" for c in cells)
+        )
     return [line.rstrip() for line in out]
 
 

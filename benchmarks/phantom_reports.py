@@ -8,8 +8,8 @@ sees, then both learn together. A training that was stopped goes on from its las
 writes a report in both languages for fresh phantoms (seeds of their own, each a patient), and `xraytk
 evaluate report` scores the texts: what its labeller finds in them against what it finds in the references,
 1,000 resamples of the patients. Beside it stands the same against what was drawn into the images, and the
-references themselves against that, which is how far the labeller can be believed here. A nodule is Lung Lesion to
-the labeller, and the Chinese impression of a consolidation a possible Pneumonia. No peer.
+references themselves against that, which is how far the labeller can be believed here. A nodule is Lung
+Lesion to the labeller, and the Chinese impression of a consolidation a possible Pneumonia. No peer.
 """
 
 from __future__ import annotations
