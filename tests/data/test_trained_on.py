@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import ingest_like
+import pyarrow.parquet as pq
 import pytest
 
 from xraytk import shard
@@ -26,10 +27,18 @@ def test_training_and_validation_patients_are_kept_and_those_of_the_run_before(t
     trained_on.write(first, old)
     trained_on.write(second, new, first / "step-1" / "model.safetensors")
     trained_on.write(second, new)  # going on
-    found = trained_on.read(second)
-    assert found is not None
+    table = pq.read_table(second / trained_on.NAME)
     seen = [*old.patient, *new.patient[new.rows("train")], *new.patient[new.rows("val")]]
-    assert sorted(found.tolist()) == sorted({bytes(name) for name in seen})
+    assert sorted(table["patient_hash"].to_pylist()) == sorted({bytes(name).decode() for name in seen})
+    assert trained_on.refuse_shared(second, new) == ""
+
+
+def test_of_weights_without_a_list_it_is_said_that_they_may_know_the_patients(tmp_path: Path) -> None:
+    index = index_of(tmp_path / "a", ["train", "test"])
+    trained_on.write(tmp_path, index, tmp_path / "exports" / "a" / "encoder.safetensors")
+    assert "the weights that the run started from" in trained_on.refuse_shared(tmp_path, index)
+    trained_on.write(tmp_path, index)  # going on
+    assert "not known" in trained_on.refuse_shared(tmp_path, index)
 
 
 def test_a_test_split_with_a_patient_that_was_trained_on_is_refused(tmp_path: Path) -> None:
@@ -44,6 +53,7 @@ def test_a_test_split_with_a_patient_that_was_trained_on_is_refused(tmp_path: Pa
 
 
 def test_a_broken_list_is_said(tmp_path: Path) -> None:
+    index = index_of(tmp_path / "a", ["train", "test"])
     (tmp_path / trained_on.NAME).write_bytes(b"PAR1")
     with pytest.raises(DataError, match="cannot be read"):
-        trained_on.read(tmp_path)
+        trained_on.refuse_shared(tmp_path, index)

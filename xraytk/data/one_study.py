@@ -99,6 +99,8 @@ def _refuse_strangers(one: Given, other: Given) -> None:
     """Refuse two images that are the same, or not of one study; what the headers say is not shown."""
     if one.image_id == other.image_id:
         raise DataError("both images are the same file", todo="Give the other image, or only this one.")
+    if np.array_equal(one.pixels, other.pixels):
+        raise DataError("both images are the same picture", todo="Give the other image, or only this one.")
     for what, a, b in zip(("patients", "studies"), _who(one), _who(other), strict=True):
         if a and b and a != b:
             raise DataError(

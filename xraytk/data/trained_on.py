@@ -1,12 +1,14 @@
 """Which patients a model was trained on, so that none of them is tested.
 
 ``trained-on.parquet`` in a run folder has one column, ``patient_hash``: the training and validation
-patients of the run and of all that it started from.
+patients of the run and of all that it started from. Where that is weights without such a list, the
+file says so: it is not known then who else was trained on.
 """
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from xraytk.files import atomic_write
 
 NAME = "trained-on.parquet"
 COLUMN = "patient_hash"
+_WHOLE = b"xraytk.whole"
 _ABOVE = 2
 """Folders above a weights' file that may be its run."""
 
@@ -33,34 +36,19 @@ def write(run: Path, index: ShardIndex, weights: Path | None = None) -> None:
         weights: The file that the run starts from; its own patients count too.
     """
     rows = np.concatenate([index.rows("train"), index.rows("val")])
-    before = [] if weights is None else weights.absolute().parents[:_ABOVE]
-    known = [read(folder) for folder in (run, *before)]
-    people = np.unique(np.concatenate([index.patient[rows], *(k for k in known if k is not None)]))
-    buffer = io.BytesIO()
+    known = [_read(run / NAME)] if (run / NAME).is_file() else []
+    if weights is not None:
+        lists = (folder / NAME for folder in weights.resolve().parents[:_ABOVE])
+        found = next((path for path in lists if path.is_file()), None)
+        known.append(_UNKNOWN if found is None else _read(found))
+    people = np.unique(np.concatenate([index.patient[rows], *(each.people for each in known)]))
     table = pa.table({COLUMN: pa.array(people.astype(np.str_))})
-    pq.write_table(table, buffer, compression="zstd", use_dictionary=False)
+    whole = all(each.whole for each in known)
+    buffer = io.BytesIO()
+    marked = table.replace_schema_metadata({_WHOLE: str(whole).lower()})
+    pq.write_table(marked, buffer, compression="zstd", use_dictionary=False)
     with atomic_write(run / NAME) as stream:
         stream.write(buffer.getvalue())
-
-
-def read(run: Path) -> NDArray[np.bytes_] | None:
-    """The patients that a run was trained on; None where it does not say.
-
-    Raises:
-        DataError: If the list is broken.
-    """
-    path = run / NAME
-    if not path.is_file():
-        return None
-    try:
-        found = pq.read_table(path, columns=[COLUMN])[COLUMN].to_numpy()
-    except (pa.ArrowInvalid, KeyError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read",
-            str(error),
-            "Go on with the training of this run, which writes it again; or take it from a copy.",
-        ) from None
-    return np.asarray(found, dtype=np.bytes_)
 
 
 def refuse_shared(run: Path | None, index: ShardIndex) -> str:
@@ -74,19 +62,50 @@ def refuse_shared(run: Path | None, index: ShardIndex) -> str:
         What has to be said where it is not known; else "".
 
     Raises:
-        DataError: If a patient of the test split was trained on.
+        DataError: If a patient of the test split was trained on, or the list is broken.
     """
-    known = None if run is None else read(run)
-    if known is None:
+    if run is None or not (run / NAME).is_file():
         return "it is not known whether the model was trained on patients of the test split"
+    known = _read(run / NAME)
     tested = np.unique(index.patient[index.rows("test")])
-    shared = int(np.isin(tested, known).sum())
+    shared = int(np.isin(tested, known.people).sum())
     if shared:
-        assert run is not None
         raise DataError(
             f"{run.name} was trained on {shared:,} of the {len(tested):,} patients of the test split of "
             f"{index.place}",
             "these are not the shards of its training, or patients were split anew since",
             "Test it on patients it has not seen: the split of its training, or another archive.",
         )
-    return ""
+    if known.whole:
+        return ""
+    return "it is not known whether what the run started from was trained on patients of the test split"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _List:
+    """Hashed patients, and whether they are all."""
+
+    people: NDArray[np.bytes_]
+    whole: bool
+
+
+_UNKNOWN = _List(np.zeros(0, "S1"), False)
+
+
+def _read(path: Path) -> _List:
+    """Read a list.
+
+    Raises:
+        DataError: If it is broken.
+    """
+    try:
+        table = pq.read_table(path)
+        people = table[COLUMN].to_numpy()
+        whole = (table.schema.metadata or {})[_WHOLE] == b"true"
+    except (pa.ArrowInvalid, KeyError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read",
+            str(error),
+            "Take it from a copy of the run; without it nothing says which patients were trained on.",
+        ) from None
+    return _List(np.asarray(people, dtype=np.bytes_), whole)
