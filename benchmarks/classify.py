@@ -5,9 +5,10 @@
 WORKSPACE holds shards with labels, with all three splits, and unless a checkpoint is named, a
 pretraining. For every head, budget of training patients and seed one classifier starts from random
 weights and one from the checkpoint; both see the same images as often, the same validation split
-chooses their state, and both read the test split once. AUROC is the mean over labels and seeds; its
-intervals, and that of the difference, are over resamples of the test patients, the same for both
-sides: they say nothing of the spread between seeds, which stands beside them. No peer: what is
+chooses their state, and both read the test split once. AUROC is the mean over labels and seeds, and for
+each label the mean over seeds; its intervals, and that of the difference, are over resamples of the test
+patients, the same for both sides: they say nothing of the spread between seeds, which stands beside
+them. No peer: what is
 measured is the gain of pretraining. The same command goes on where it was stopped.
 """
 
@@ -150,14 +151,19 @@ def _compared(args: argparse.Namespace, found: dict[str, list[Path]]) -> dict[st
             panels[start].append(_panel(lines))
 
     def means(weights: Floats) -> Floats:
-        a, b = (np.mean([p.score(weights)[:, -1:] for p in panels[start]], axis=0) for start in STARTS)
-        return np.concatenate([a, b, b - a], axis=1)
+        a, b = (np.mean([p.score(weights) for p in panels[start]], axis=0) for start in STARTS)
+        return np.concatenate([a, b, b - a], axis=1)  # (R, 3 * (C + 1))
 
     values = draw(means, patients, resamples=args.bootstrap, seed=0).values()
-    once = np.ones((1, len(ids)))
+    labels = panels[STARTS[0]][0].rows  # the mean is the last
+    once, names = np.ones((1, len(ids))), (*STARTS, "difference")
     spread = {start: [float(p.score(once)[0, -1]) for p in panels[start]] for start in STARTS}
-    named = {name: _plain(value) for name, value in zip((*STARTS, "difference"), values, strict=True)}
-    return {**named, "seeds": spread, "test_images": len(ids), "test_patients": len(set(patients))}
+    by_label = {
+        label: {name: _plain(values[c + i * len(labels)]) for i, name in enumerate(names)}
+        for c, label in enumerate(labels)
+    }
+    facts = {"seeds": spread, "test_images": len(ids), "test_patients": len(set(patients))}
+    return {**by_label.pop(labels[-1]), "labels": by_label, **facts}
 
 
 def _panel(lines: list[dict[str, Any]]) -> Panel:
@@ -176,11 +182,15 @@ def _plain(value: Value) -> dict[str, float]:
 
 def _line(row: dict[str, Any]) -> str:
     parts = [f"{row['head']:10} {row['budget']:5.0%} of the patients, {row['images']:6,} images "]
-    for name in (*STARTS, "difference"):
-        value = row[name]
-        parts.append(f"{name} {value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]  ")
     seeds = "; ".join(f"{s}: {', '.join(f'{v:.3f}' for v in row['seeds'][s])}" for s in STARTS)
-    return f"{''.join(parts)}AUROC (seeds: {seeds})"
+    lines = [f"{''.join(parts)}{_values(row)}AUROC (seeds: {seeds})"]
+    lines += [f"    {label:30} {_values(values)}" for label, values in row["labels"].items()]
+    return "\n".join(lines)
+
+
+def _values(row: dict[str, Any]) -> str:
+    shown = ((name, row[name]) for name in (*STARTS, "difference"))
+    return "".join(f"{n} {v['value']:+.3f} [{v['low']:+.3f}, {v['high']:+.3f}]  " for n, v in shown)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Does pretraining pay for masks and boxes? The same decoder from scratch and from a checkpoint.
 
-    python benchmarks/regions.py [WORKSPACE] [--checkpoint RUN] [--out FOLDER] [--quick] [--json]
+    python benchmarks/regions.py [WORKSPACE] [--checkpoint RUN] [--tasks segment] [--out FOLDER] [--quick]
 
-WORKSPACE holds shards with contours and boxes, in all three splits, and unless a checkpoint is named, a
-pretraining. Without one, phantoms are made, ingested, outlined, sharded and pretrained on in --out.
-For each task one model starts from random weights and one from the checkpoint; both see the same images
-as often, the validation split chooses their state and thresholds, and both read the test split once.
+WORKSPACE holds shards with contours and boxes, or what the one task needs, in all three splits, and
+unless a checkpoint is named, a pretraining. Without one, phantoms are made, ingested, outlined,
+sharded and pretrained on in --out. For each task one model starts from random weights and one from the
+checkpoint; both see the same images as often, the validation split chooses their state and thresholds,
+and both read the test split once.
 Lungs by the mean Dice, boxes by the RSNA score; intervals, also of the difference, over the test
 patients, the same draws for both sides. No peer: what is measured is the gain of pretraining. The same
 command goes on where it was stopped.
@@ -46,7 +47,7 @@ def main() -> None:
             args.workspace = _phantoms(args, progress)
         trained = find_trained(args.checkpoint, args.workspace)
         rows = []
-        for task in SCORES:
+        for task in args.tasks:
             found = {start: _one(args, trained, task, start, progress) for start in STARTS}
             rows.append({"task": task, "score": SCORES[task], **_compared(args, task, found)})
             if not args.json:
@@ -62,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shards", help="a shards folder or URL; the workspace's by default")
     parser.add_argument("--checkpoint", type=Path, help="a pretraining: run, step folder or .safetensors")
     parser.add_argument("--out", type=Path, default=Path("regions-benchmark"), help="folder of the runs")
+    parser.add_argument("--tasks", nargs="+", default=list(SCORES), choices=list(SCORES))
     parser.add_argument("--preset", default="tiny", help="of finetune: optimizer, batch")
     parser.add_argument("--steps", type=int, default=400, help="updates of every run")
     parser.add_argument("--patients", type=int, default=240, help="phantoms")
