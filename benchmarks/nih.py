@@ -51,6 +51,9 @@ COMMON = ("Atelectasis", "Edema", "Effusion", "Infiltration", FINDING)
 """Findings of at least 60 images: the mean over labels is over these."""
 STARTS = ("scratch", "checkpoint")
 GROUPS = ("all", "PA", "AP")
+PIXELS = "linear probe, pixels at 32 x 32"
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Of a probe, without the weakest penalties: there are 400 images to learn from."""
 SIDE_PX = 1024
 
 
@@ -77,8 +80,8 @@ def main() -> None:
         works = [_workspace(args, every, fold, progress) for fold in range(args.folds)]
         facts = _facts(works[0])
         sides: dict[str, Scored] = {}
-        for path in args.frozen:
-            sides |= _probed(args, works, find_trained(path, works[0]), progress)
+        for i, path in enumerate(args.frozen):
+            sides |= _probed(args, works, find_trained(path, works[0]), i == 0, progress)
         trained = find_trained(args.checkpoint, works[0]) if args.checkpoint else None
         rows = []
         for task in args.tasks if trained else ():
@@ -106,6 +109,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--frozen", type=Path, nargs="*", default=[], help="pretrainings that are probed")
     parser.add_argument("--out", type=Path, default=Path("nih-benchmark"), help="folder of all that is made")
     parser.add_argument("--tasks", nargs="+", default=["classify", "detect"], choices=["classify", "detect"])
+    parser.add_argument(
+        "--fresh", type=int, default=5, help="encoders with fresh weights, dealt to the folds"
+    )
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--preset", default="tiny", help="of finetune: optimizer, batch")
     parser.add_argument("--steps", type=int, default=300, help="updates of every run")
@@ -199,38 +205,59 @@ def _manifest(work: Path) -> list[dict[str, Any]]:
 
 
 def _probed(
-    args: argparse.Namespace, works: list[Path], trained: Trained, progress: Progress
+    args: argparse.Namespace, works: list[Path], trained: Trained, pixels: bool, progress: Progress
 ) -> dict[str, Scored]:
-    """Linear probes of a frozen encoder, of fresh weights and of pixels, on every fold."""
-    config = evaluate.EvaluateConfig(
-        work=works[0],
-        task="linear-probe",
-        batch=8,
-        probe=ProbeConfig(compare=("random", "pixels"), seeds=args.folds),
-    )
+    """Linear probes of a frozen encoder, of fresh weights and maybe of pixels, on every fold."""
+    kept = args.out / f"probed-{trained.name}{'-pixels' if pixels else ''}.json"
+    if kept.exists():
+        return {side: _arrays(found) for side, found in json.loads(kept.read_text(encoding="utf-8")).items()}
+    sides = {
+        f"linear probe, {trained.name}": [""] * args.folds,
+        f"linear probe, fresh weights as {trained.name}": [
+            f"random {k % args.fresh}" for k in range(args.folds)
+        ],
+        **({PIXELS: ["pixels"] * args.folds} if pixels else {}),
+    }
+    compared = ("random", "pixels") if pixels else ("random",)
+    how = ProbeConfig(compare=compared, seeds=args.fresh, strengths=STRENGTHS)
+    config = evaluate.EvaluateConfig(work=works[0], task="linear-probe", batch=8, probe=how)
     made = probes.gather(config, trained, Workspace(works[0]).shards, "test", progress)
     columns = [made.labels.index(label) for label in COMMON]
     parts = [part for part in (made.train, made.tune, made.test) if part is not None]
     features = {name: _joined([part[name] for part in parts], columns) for name in made.test}
     splits = [{row["image_id"]: row["split"] for row in _manifest(work)} for work in works]
-    out = {}
-    for side, members in {
-        f"linear probe, {trained.name}": [""] * args.folds,
-        f"linear probe, fresh weights as {trained.name}": [f"random {k}" for k in range(args.folds)],
-        "linear probe, pixels at 32 x 32": ["pixels"] * args.folds,
-    }.items():
-        found = Scored([], [], [])
-        for split, name in zip(splits, members, strict=True):
-            all_of = features[name]
-            at = {
-                s: all_of.at(np.flatnonzero([split[i] == s for i in all_of.ids])) for s in set(split.values())
-            }
-            said = probe("linear-probe", at["train"], at["val"], at["test"].x, COMMON, config.probe)
-            found.ids.append(list(at["test"].ids))
-            found.scores.append(said.scores)
-            found.truth.append(at["test"].truth)
-        out[side] = found
+    out = {side: _over_folds(features, members, splits, how) for side, members in sides.items()}
+    kept.write_text(json.dumps({side: _plain(found) for side, found in out.items()}), encoding="utf-8")
     return out
+
+
+def _over_folds(
+    features: dict[str, Samples], members: list[str], splits: list[dict[str, str]], how: ProbeConfig
+) -> Scored:
+    """Fit on the training images of every fold, choose on its validation images, predict the others."""
+    found = Scored([], [], [])
+    for split, name in zip(splits, members, strict=True):
+        images = features[name]
+        train, tune, test = (
+            images.at(np.flatnonzero([split[i] == part for i in images.ids]))
+            for part in ("train", "val", "test")
+        )
+        said = probe("linear-probe", train, tune, test.x, COMMON, how)
+        found.ids.append(list(test.ids))
+        found.scores.append(said.scores)
+        found.truth.append(test.truth)
+    return found
+
+
+def _plain(found: Scored) -> dict[str, Any]:
+    tables = {"scores": found.scores, "truth": found.truth}
+    return {"ids": found.ids, **{key: [part.tolist() for part in parts] for key, parts in tables.items()}}
+
+
+def _arrays(kept: dict[str, Any]) -> Scored:
+    return Scored(
+        kept["ids"], *([np.array(part, np.float64) for part in kept[key]] for key in ("scores", "truth"))
+    )
 
 
 def _joined(parts: list[Samples], columns: list[int]) -> Samples:
@@ -305,7 +332,7 @@ def _table(
     for name in sides:
         if name.startswith("linear probe, fresh weights as "):
             ours = f"linear probe, {name.rpartition(' as ')[2]}"
-            pairs += [(ours, name), (ours, "linear probe, pixels at 32 x 32")]
+            pairs += [(ours, name), (ours, PIXELS)]
 
     def together(weights: Floats) -> Floats:
         found = {name: score(weights) for name, score in scores.items()}
