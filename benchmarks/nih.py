@@ -90,7 +90,7 @@ def main() -> None:
                 sides |= {f"finetuned, {start}": _classified(paths) for start, paths in runs.items()}
             else:
                 rows.append(_boxes(args, runs))
-    sides["view alone (AP)"] = _view_alone(next(iter(sides.values())), facts) if sides else None
+    sides["view alone (PA)"] = _view_alone(next(iter(sides.values())), facts) if sides else None
     rows = _table(args, {k: v for k, v in sides.items() if v}, facts) + rows
     if args.json:
         print(json.dumps({"machine": platform.processor() or platform.machine(), "rows": rows}))
@@ -311,9 +311,9 @@ def _classified(paths: list[Path]) -> Scored:
 
 
 def _view_alone(like: Scored, facts: dict[str, tuple[str, str]]) -> Scored:
-    """AP for every finding."""
+    """PA for every finding."""
     scores = [
-        np.array([[float(facts[i][1] == "AP")] * len(COMMON) for i in ids], np.float64) for ids in like.ids
+        np.array([[float(facts[i][1] == "PA")] * len(COMMON) for i in ids], np.float64) for ids in like.ids
     ]
     return Scored(like.ids, scores, like.truth)
 
