@@ -10,9 +10,8 @@ are probed on the same folds, beside fresh weights (others in every fold) and th
 
 Scores are means over the folds of what each says of its own test images; all intervals, and those of
 the differences, are over resamples of all patients, the same for both sides. Each fold has a seed of
-its own, so that their mean is one over seeds too. The view alone is scored beside the rest: sick people
-lie down. No peer: what is measured is the gain of pretraining. The same command goes on where it was
-stopped.
+its own, so that their mean is one over seeds too. The view alone (PA) is scored beside the rest. No
+peer: what is measured is the gain of pretraining. The same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -152,21 +151,20 @@ def _ingested(args: argparse.Namespace, progress: Progress) -> Path:
 def _workspace(args: argparse.Namespace, every: Path, fold: int, progress: Progress) -> Path:
     """Shard with one fold of the patients as the test split: the same images, another split column."""
     work = args.out / f"fold-{fold}"
-    if not (Workspace(work).shards / "index.json").exists():
-        table = read_table(every / "manifest", MANIFEST, "xraytk ingest")
-        hashes = table["patient_hash"].to_pylist()
-        people = np.random.default_rng(0).permutation(sorted(set(hashes)))
-        place = {name: i % args.folds for i, name in enumerate(people.tolist())}
-        splits = {fold: "test", (fold + 1) % args.folds: "val"}
-        column = pa.array([splits.get(place[name], "train") for name in hashes], pa.string())
-        at, here = table.column_names.index("split"), Workspace(work).ingest
-        (here / "manifest").mkdir(parents=True, exist_ok=True)
-        write_whole(here / "manifest" / "part.parquet", table.set_column(at, table.field(at), column))
-        for name in ("labels.parquet", "boxes.parquet", "reports.parquet"):
-            shutil.copy(every / name, here / name)
-        if not (here / "images").exists():
-            (here / "images").symlink_to((every / "images").absolute())
-        shard.run(shard.ShardConfig(work=work, also_px=320, workers=args.workers), progress)
+    table = read_table(every / "manifest", MANIFEST, "xraytk ingest")
+    hashes = table["patient_hash"].to_pylist()
+    people = np.random.default_rng(0).permutation(sorted(set(hashes)))
+    place = {name: i % args.folds for i, name in enumerate(people.tolist())}
+    splits = {fold: "test", (fold + 1) % args.folds: "val"}
+    column = pa.array([splits.get(place[name], "train") for name in hashes], pa.string())
+    at, here = table.column_names.index("split"), Workspace(work).ingest
+    (here / "manifest").mkdir(parents=True, exist_ok=True)
+    write_whole(here / "manifest" / "part.parquet", table.set_column(at, table.field(at), column))
+    for name in ("labels.parquet", "boxes.parquet", "reports.parquet"):
+        shutil.copy(every / name, here / name)
+    if not (here / "images").exists():
+        (here / "images").symlink_to((every / "images").absolute())
+    shard.run(shard.ShardConfig(work=work, also_px=320, workers=args.workers), progress)
     return work
 
 
