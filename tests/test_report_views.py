@@ -110,13 +110,16 @@ def files(tmp_path: Path) -> dict[str, Path]:
     for name, kind, about in (
         ("frontal", -1, {"view": "PA", "study_uid": "1.2.3"}),
         ("lateral", 1, {"view": "LATERAL", "study_uid": "1.2.3"}),
+        ("again", -1, {"view": "AP", "study_uid": "1.2.3"}),
+        ("unnamed", 1, {"view": "LATERAL", "study_uid": "1.2.3", "patient_id": ""}),
         ("clear", 0, {"view": "LATERAL", "study_uid": "1.2.3"}),
         ("earlier", 1, {"view": "LATERAL", "study_uid": "1.2.4"}),
         ("stranger", 1, {"view": "LATERAL", "study_uid": "1.2.3", "patient_id": "4711"}),
     ):
         made[name] = tmp_path / f"Doe^Jane-{name}.dcm"
         who = {"patient_id": "0815", "patient_name": "Doe^Jane", **about}
-        write_dx(made[name], picture(kind) // 16, bits_stored=12, window=(2048.0, 4096.0), **who)
+        grey = picture(kind) // 16 + 64 * (name == "clear")  # not the frontal's picture
+        write_dx(made[name], grey, bits_stored=12, window=(2048.0, 4096.0), **who)
     return made
 
 
@@ -142,6 +145,35 @@ def test_two_files_of_a_study_are_one_report_in_either_order(
     assert clear.text == "No finding."
 
 
+def test_a_header_without_an_id_is_of_no_known_patient_and_not_of_another(
+    work: Path, files: dict[str, Path]
+) -> None:
+    config = report.ReportConfig(image=files["frontal"], second=files["unnamed"], work=work)
+    made = report.run(config)
+    assert made.text == "Left nodule."
+    assert "Nothing says" in made.notice
+    assert "images: PA, LATERAL" in made.lines()
+
+
+def test_one_image_and_two_of_a_study_have_files_of_their_own(
+    work: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    one = report.run(report.ReportConfig(image=files["frontal"], work=work, out=tmp_path))
+    two = report.run(
+        report.ReportConfig(image=files["frontal"], second=files["lateral"], work=work, out=tmp_path)
+    )
+    assert not set(one.files) & set(two.files)
+    assert two.files[0].name == f"{two.image_id}+{two.second_id}.en.txt"
+
+
+def test_two_views_are_not_tested_on_shards_without_second_images(
+    work: Path, shapes: SimpleNamespace, tmp_path: Path
+) -> None:
+    alone = shapes.write(tmp_path, {"train": 1, "test": 2}) / "shards"
+    with pytest.raises(DataError, match="no study of the test split has a second one"):
+        evaluate.run(evaluate.EvaluateConfig(work=work, task="report", shards=alone, again=True))
+
+
 def test_a_model_of_two_views_writes_about_one_image_too(work: Path, files: dict[str, Path]) -> None:
     made = report.run(report.ReportConfig(image=files["frontal"], work=work))
     assert made.text
@@ -155,6 +187,7 @@ def test_a_model_of_two_views_writes_about_one_image_too(work: Path, files: dict
         (("frontal", "stranger"), "of different patients"),
         (("lateral", "clear"), "neither is a frontal view"),
         (("frontal", "frontal"), "both images are the same file"),
+        (("frontal", "again"), "both images are the same picture"),
         (("frontal", "nobody"), "the second image does not exist"),
         (("nobody", "lateral"), "the first image does not exist"),
     ],

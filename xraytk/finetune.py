@@ -332,7 +332,10 @@ def _train(config: FinetuneConfig, progress: Progress) -> FinetuneResult:
         fresh = init if resume_from is None else None
         if distributed.is_main():
             index = read_index(config.shards or Workspace(config.work).shards, config.cache)
-            trained_on.write(config.folder, index, find_weights(fresh) if fresh else None)
+            start = find_weights(fresh) if fresh else None
+            going_on = resume_from is not None
+            if shared := trained_on.write(config.folder, index, start, going_on=going_on):
+                progress.note(trained_on.warning(shared))
         if resume_from is None:
             _start(config.folder, learner, init, progress)
         trained = _adapt(config, learner, init, progress)
@@ -607,7 +610,7 @@ def _check_pairs(stream: Stream, progress: Progress) -> None:
     if not stream.pairs:
         raise DataError(
             "no training study has a second image",
-            f"data.views is 2, and each of {stream.count:,} studies has one in the shards",
+            f"data.views is 2, and each of {stream.count:,} studies has one image in the shards",
             "Lateral images are left out of shards unless asked for: "
             """`xraytk shard --set 'views=["PA","AP","UNKNOWN","LATERAL"]'`.""",
         )

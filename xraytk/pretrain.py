@@ -336,7 +336,10 @@ def _pretrain(config: PretrainConfig, progress: Progress) -> PretrainResult:
         resumed = int(read_state(resume_from)["step"]) if resume_from else 0  # pruned later
         fresh = config.init if resume_from is None else None
         if distributed.is_main():
-            trained_on.write(config.folder, index, find_weights(fresh) if fresh else None)
+            start = find_weights(fresh) if fresh else None
+            going_on = resume_from is not None
+            if shared := trained_on.write(config.folder, index, start, going_on=going_on):
+                progress.note(trained_on.warning(shared))
         samples = _samples(config, needs, only) if distributed.is_main() else None
         watch = _watch(config, state, learner, stream, plan.steps, samples, progress)
         if resume_from is None:

@@ -123,6 +123,8 @@ class ReportResult:
             out.append(", ".join(f"{label} {value:.2f}" for label, value in ranked))
         for number, term in enumerate(self.terms, 1):
             out.append(f"map {number}: {term.words} ({', '.join(term.findings)}, {term.state})")
+        if self.second_id:
+            out.append(f"images: {self.view}, {self.second_view}")
         out += [f"[{self.model}]", self.notice]
         return out + [str(path) for path in self.files]
 
@@ -280,7 +282,8 @@ def _place(config: ReportConfig) -> Path | None:
 
 def _write(out: Path, result: ReportResult, sheet: NDArray[np.uint8] | None) -> ReportResult:
     """Write text, JSON and the picture of attention."""
-    stem = f"{result.image_id}.{result.lang}"
+    images = [result.image_id] + [result.second_id] * bool(result.second_id)
+    stem = f"{'+'.join(images)}.{result.lang}"
     text, tree, picture = out / f"{stem}.txt", out / f"{stem}.json", out / f"{stem}.attention.png"
     made = replace(result, files=(text, tree) if sheet is None else (text, tree, picture))
     with atomic_write(text, "w") as stream:

@@ -20,6 +20,7 @@ def index(*images: tuple[str, str, str]) -> ShardIndex:
         labels=(),
         shards=(),
         image_id=np.array([name.encode() for _, _, name in images], "S8"),
+        patient=np.full(count, b"p", "S1"),
         study=np.array([study.encode() for study, _, _ in images], "S8"),
         view=np.array([VIEWS.index(view) for _, view, _ in images], np.uint8),
         shard=np.zeros(count, np.int32),

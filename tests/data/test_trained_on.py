@@ -20,15 +20,16 @@ def index_of(folder: Path, splits: list[str]) -> ShardIndex:
 
 
 def test_training_and_validation_patients_are_kept_and_those_of_the_run_before(tmp_path: Path) -> None:
-    old, new = index_of(tmp_path / "a", ["train"]), index_of(tmp_path / "b", ["test", "val", "train", "test"])
+    old = index_of(tmp_path / "a", ["test", "test", "test", "test", "train"])
+    new = index_of(tmp_path / "b", ["test", "val", "train", "test"])
     first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
     (first / "step-1").mkdir(parents=True)
     second.mkdir()
     trained_on.write(first, old)
     trained_on.write(second, new, first / "step-1" / "model.safetensors")
-    trained_on.write(second, new)  # going on
+    trained_on.write(second, new, going_on=True)
     table = pq.read_table(second / trained_on.NAME)
-    seen = [*old.patient, *new.patient[new.rows("train")], *new.patient[new.rows("val")]]
+    seen = [*old.patient[old.rows("train")], *new.patient[new.rows("train")], *new.patient[new.rows("val")]]
     assert sorted(table["patient_hash"].to_pylist()) == sorted({bytes(name).decode() for name in seen})
     assert trained_on.refuse_shared(second, new) == ""
 
@@ -36,8 +37,8 @@ def test_training_and_validation_patients_are_kept_and_those_of_the_run_before(t
 def test_of_weights_without_a_list_it_is_said_that_they_may_know_the_patients(tmp_path: Path) -> None:
     index = index_of(tmp_path / "a", ["train", "test"])
     trained_on.write(tmp_path, index, tmp_path / "exports" / "a" / "encoder.safetensors")
-    assert "the weights that the run started from" in trained_on.refuse_shared(tmp_path, index)
-    trained_on.write(tmp_path, index)  # going on
+    assert "what the run started from" in trained_on.refuse_shared(tmp_path, index)
+    trained_on.write(tmp_path, index, going_on=True)
     assert "not known" in trained_on.refuse_shared(tmp_path, index)
 
 
@@ -50,6 +51,20 @@ def test_a_test_split_with_a_patient_that_was_trained_on_is_refused(tmp_path: Pa
         trained_on.refuse_shared(tmp_path, anew)
     assert "not known" in trained_on.refuse_shared(None, index)
     assert "not known" in trained_on.refuse_shared(tmp_path / "b", index)
+
+
+def test_a_run_that_starts_anew_forgets_the_list_of_what_was_there(tmp_path: Path) -> None:
+    wrong, right = index_of(tmp_path / "a", ["train", "train"]), index_of(tmp_path / "b", ["train", "test"])
+    assert trained_on.write(tmp_path, wrong) == 0
+    assert trained_on.write(tmp_path, right) == 0
+    assert trained_on.refuse_shared(tmp_path, right) == ""
+
+
+def test_a_start_from_a_model_that_knows_test_patients_is_counted_at_once(tmp_path: Path) -> None:
+    before, now = index_of(tmp_path / "a", ["train", "train"]), index_of(tmp_path / "b", ["train", "test"])
+    trained_on.write(tmp_path, before)
+    (tmp_path / "run").mkdir()
+    assert trained_on.write(tmp_path / "run", now, tmp_path / "model.safetensors") == 1
 
 
 def test_a_broken_list_is_said(tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ def test_reports_go_to_pieces_and_back_between_our_own_start_and_end(folder: Pat
         assert words.room(3) == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("wordpeice", "nearest: wordpiece"), ("./site/tok", "no such folder")]
+)
+def test_what_is_no_name_of_a_model_is_not_looked_for_elsewhere(name: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        PieceVocabulary.of(name)
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot load the tokenizer"):
         PieceVocabulary.of(str(tmp_path))

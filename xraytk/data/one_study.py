@@ -19,6 +19,9 @@ from xraytk.data.pictures import to_8bit
 from xraytk.errors import DataError
 from xraytk.records import FRONTAL_VIEWS, Radiograph
 
+_STANDS_IN = "|"
+"""In what stands for a patient without an id: name and birth date. An id cannot be compared with it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
@@ -69,7 +72,8 @@ def read_study(paths: Sequence[Path]) -> list[Given]:
 
 def says_one_study(given: Sequence[Given]) -> bool:
     """Whether the headers of two images name patient and study, which then are the same."""
-    return all(text for one in given for text in _who(one))
+    a, b = (_who(one) for one in given)
+    return all(a) and a == b
 
 
 def _read(path: Path, name: str) -> Given:
@@ -102,7 +106,8 @@ def _refuse_strangers(one: Given, other: Given) -> None:
     if np.array_equal(one.pixels, other.pixels):
         raise DataError("both images are the same picture", todo="Give the other image, or only this one.")
     for what, a, b in zip(("patients", "studies"), _who(one), _who(other), strict=True):
-        if a and b and a != b:
+        like = what == "studies" or (_STANDS_IN in a) == (_STANDS_IN in b)
+        if a and b and a != b and like:
             raise DataError(
                 f"the two images are of different {what}",
                 "their headers say so",

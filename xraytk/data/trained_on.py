@@ -27,16 +27,25 @@ _ABOVE = 2
 """Folders above a weights' file that may be its run."""
 
 
-def write(run: Path, index: ShardIndex, weights: Path | None = None) -> None:
-    """Write down the training and validation patients of an index; those written before stay.
+def write(run: Path, index: ShardIndex, weights: Path | None = None, *, going_on: bool = False) -> int:
+    """Write down the training and validation patients of an index.
 
     Args:
         run: Run folder.
         index: Of the shards.
         weights: The file that the run starts from; its own patients count too.
+        going_on: The run has been trained before: patients that are written there stay.
+
+    Returns:
+        Patients of the test split among them, who can only come from ``weights`` or earlier shards.
+
+    Raises:
+        DataError: If a list that counts is broken.
     """
     rows = np.concatenate([index.rows("train"), index.rows("val")])
-    known = [_read(run / NAME)] if (run / NAME).is_file() else []
+    known = []
+    if going_on:
+        known.append(_read(run / NAME) if (run / NAME).is_file() else _UNKNOWN)
     if weights is not None:
         lists = (folder / NAME for folder in weights.resolve().parents[:_ABOVE])
         found = next((path for path in lists if path.is_file()), None)
@@ -49,6 +58,15 @@ def write(run: Path, index: ShardIndex, weights: Path | None = None) -> None:
     pq.write_table(marked, buffer, compression="zstd", use_dictionary=False)
     with atomic_write(run / NAME) as stream:
         stream.write(buffer.getvalue())
+    return len(np.intersect1d(people, index.patient[index.rows("test")]))
+
+
+def warning(shared: int) -> str:
+    """What to say when a run starts with test patients that its first weights know."""
+    return (
+        f"{shared:,} patients of the test split were trained on by what this run starts from: it cannot be "
+        "tested on these shards"
+    )
 
 
 def refuse_shared(run: Path | None, index: ShardIndex) -> str:
@@ -74,7 +92,9 @@ def refuse_shared(run: Path | None, index: ShardIndex) -> str:
             f"{run.name} was trained on {shared:,} of the {len(tested):,} patients of the test split of "
             f"{index.place}",
             "these are not the shards of its training, or patients were split anew since",
-            "Test it on patients it has not seen: the split of its training, or another archive.",
+            "Test it on patients it has not seen: the split of its training, or another archive. Where other "
+            "people have the same patient ids, as in another hospital, ingest them with a key of their own "
+            "(`xraytk ingest --set key=FILE`).",
         )
     if known.whole:
         return ""

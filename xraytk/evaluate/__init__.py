@@ -18,6 +18,7 @@ from xraytk.evaluate.settings import EvaluateConfig
 from xraytk.progress import Progress, Silent
 from xraytk.tasks.language import LANGUAGE_TASKS
 from xraytk.tasks.probe import PROBES
+from xraytk.tasks.scoring import given
 
 __all__ = ["CompareResult", "EvaluateConfig", "EvaluateResult", "RunScores", "run"]
 
@@ -34,6 +35,8 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
         RunConflictError: If the test split would be read a second time with other settings.
     """
     progress = progress or Silent()
+    if config.groups is not None:
+        given.read(config.groups)  # a wrong one is said before hours of work
     if config.against is not None:
         from xraytk.evaluate import versus
 

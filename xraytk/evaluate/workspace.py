@@ -16,6 +16,7 @@ from xraytk.config import build, to_dict
 from xraytk.data.shard_index import ShardIndex
 from xraytk.data.store import read_index
 from xraytk.data.stream import Stream, StreamConfig
+from xraytk.data.studies import studies_of
 from xraytk.errors import DataError
 from xraytk.evaluate import files, regions
 from xraytk.evaluate.cases import Cases
@@ -63,6 +64,7 @@ def run(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         score = _scorer(model.learner, config)
         if score is None:
             continue
+        _refuse_alone(model.learner, index, config.split, folder)
         with _told(config, folder, model, index) as said:
             done.append(score(config, folder, out, model, shards, progress, said))
     if not done:
@@ -134,6 +136,18 @@ def _refuse_empty(shards: str | Path, config: EvaluateConfig) -> ShardIndex:
             "Ingest images of more patients, or choose another split with --split.",
         )
     return index
+
+
+def _refuse_alone(task: Any, index: ShardIndex, split: str, folder: Path) -> None:
+    """Refuse shards without second images for a model of two views: it would be another test than its own."""
+    if getattr(task, "views", 1) == 1 or (studies_of(index.take(index.rows(split))).second >= 0).any():
+        return
+    raise DataError(
+        f"{folder.name} looks at two images of a study, and no study of the {split} split has a second one",
+        f"the shards are {index.place}",
+        "Name shards with lateral images: --shards FOLDER, made with "
+        """`xraytk shard --set 'views=["PA","AP","UNKNOWN","LATERAL"]' --out FOLDER`.""",
+    )
 
 
 def _reports(
@@ -254,7 +268,7 @@ def _labels(
     scored = replace(scored, protocol=protocol)
     table = scored.tables["labels"]
     notes = _notes({"": scored}, said)
-    if fitted.temperature != 1.0 and config.split == model.facts.get("fitted_on"):
+    if model.facts.get("thresholds") and config.split == model.facts.get("fitted_on"):
         notes += ("thresholds and temperature were fitted on these images: F1 and calibration flatter",)
     tree = {
         "scores": files.plain(table),

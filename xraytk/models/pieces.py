@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -16,6 +17,9 @@ from xraytk.records import LANGUAGES
 
 FORMAT = 1
 KIND = "pieces"
+OURS = ("words", "wordpiece", "r2gen", "r2gen-mimic")
+"""Vocabularies that are no tokenizer's name."""
+_TODO = f"Set decoder.vocabulary to {', '.join(OURS)}, or the folder or name of a transformers tokenizer."
 _CHINESE = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
 _BESIDE_CHINESE = re.compile(rf"(?<={_CHINESE}) +| +(?={_CHINESE})")
 
@@ -48,14 +52,20 @@ class PieceVocabulary:
             DataError: If there is none.
             UsageError: If it is not one of transformers' fast ones.
         """
+        near = difflib.get_close_matches(name, OURS, 1, 0.8)
+        if not Path(name).is_dir() and (near or name.count("/") > 1 or name.startswith((".", "/", "~"))):
+            raise DataError(
+                f"there is no tokenizer {name}",
+                f"nearest: {near[0]}" if near else "there is no such folder",
+                _TODO,
+            )
         try:
             found = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise DataError(
                 f"cannot load the tokenizer {name}",
                 str(error).splitlines()[0],
-                "Set decoder.vocabulary to words, wordpiece, r2gen, r2gen-mimic, or the folder or name of a "
-                "transformers tokenizer.",
+                _TODO,
             ) from None
         if not found.is_fast:
             raise UsageError(f"the tokenizer {name} does not serve", "wanted a fast one (tokenizer.json)")

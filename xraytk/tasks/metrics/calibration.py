@@ -113,6 +113,11 @@ def fit_temperature(chances: Floats, truth: Floats) -> float:
     return float(np.exp(found.x))
 
 
+def at_bound(temperature: float) -> bool:
+    """Whether a fit ended at the end of its range, and says little."""
+    return not LEAST * 1.01 < temperature < MOST * 0.99
+
+
 def cool(chances: Floats, temperature: float) -> Floats:
     """Divide the logits of probabilities by a temperature."""
     if temperature == 1.0:

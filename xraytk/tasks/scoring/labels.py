@@ -267,7 +267,8 @@ def fit_on(scores: Floats, truth: Floats, names: Sequence[str]) -> Fitted:
 
 def said_of(temperature: float, where: str) -> str:
     """How was fitted, for the protocol."""
-    return f"highest F1 on {where}; one temperature, {temperature:.4g}"
+    bound = " (the end of its range)" if calibration.at_bound(temperature) else ""
+    return f"highest F1 on {where}; one temperature, {temperature:.4g}{bound}"
 
 
 def unfitted(names: Sequence[str]) -> Fitted:
