@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -104,6 +105,21 @@ def test_a_first_model_that_is_not_there_or_not_asked_for_is_refused(
     options = {"uncertain": "self-trained", "uncertain_from": str(tmp_path)}
     with pytest.raises(DataError, match=r"config\.json"):
         finetune.run(shapes.config(work, "classify", name="none", labels=options))
+
+
+def test_training_images_without_a_label_are_left_out(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    work = shapes.write(tmp_path, {"train": 8, "val": 2, "test": 2})
+    path = work / "ingest" / "labels.parquet"
+    rows = [row for row in pq.read_table(path).to_pylist() if int(row["image_id"], 16) > 2]
+    manifest.write_table(path, manifest.LABELS, rows)
+    shard.run(shard.ShardConfig(work=work, workers=1))
+    notes = Notes()
+    only = finetune._chosen(shapes.config(work, "classify"), SkipList(), notes).only
+    assert only == {f"{number:016x}" for number in range(3, 8)}
+    assert notes.notes == ["5 training images with a label"]
+    one = finetune._chosen(shapes.config(work, "classify", label_budget=0.2), SkipList(), notes).only
+    assert one is not None
+    assert one < only
 
 
 def test_a_smaller_budget_lies_within_a_larger_and_holds_whole_patients(

@@ -53,7 +53,7 @@ def test_attention_is_a_picture_beside_the_text_and_the_terms_are_named(
     drawn = cv2.imread(str(made.files[2]))
     assert made.files[2].name == f"{made.image_id}.{lang}.attention.png"
     assert drawn.shape == (378, 720, 3)  # the image and one map, with captions
-    left, right = drawn[100:260, 60:300].astype(int), drawn[100:260, 420:660].astype(int)
+    left, right = drawn[4:356, 4:356].astype(int), drawn[4:356, 364:716].astype(int)
     assert np.ptp(left, axis=2).max() == 0
     assert np.ptp(right, axis=2).max() > 50
     assert json.loads(made.files[1].read_text(encoding="utf-8"))["terms"][0]["words"] == words

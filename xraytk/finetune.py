@@ -565,7 +565,8 @@ def _chosen(config: FinetuneConfig, skipped: SkipList, progress: Progress) -> Ch
 
     only = images_of(config.label_budget, config.seed, stream)
     if only is not None:
-        progress.note(f"label_budget {config.label_budget:g}: {len(only):,} training images")
+        budget = f", of a label_budget of {config.label_budget:g}" if config.label_budget < 1 else ""
+        progress.note(f"{len(only):,} training images with a label{budget}")
     return Chosen(only, stand_in(config.labels, only, stream, config.folder, device, progress))
 
 

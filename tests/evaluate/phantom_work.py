@@ -84,7 +84,7 @@ def write_phantoms(work: Path, extra: int = 2) -> list[Phantom]:
     return made
 
 
-def pretrained(work: Path, objective: str, steps: int, vit: dict[str, Any] = VIT) -> Path:
+def pretrained(work: Path, objective: str, steps: int, vit: dict[str, Any] = VIT, seed: int = 0) -> Path:
     """Train an objective on a workspace, nothing augmented; returns the run folder."""
     tree = {
         "work": str(work),
@@ -96,6 +96,7 @@ def pretrained(work: Path, objective: str, steps: int, vit: dict[str, Any] = VIT
         "optim": {"lr": 3e-3, "weight_decay": 0.0, "warmup_share": 0.05, "beta2": 0.98},
         "batch": COUNT,
         "steps": steps,
+        "seed": seed,
         "figure_every": 0,
         "machine": {"device": "cpu"},
     }

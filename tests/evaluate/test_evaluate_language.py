@@ -33,7 +33,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def squares(tmp_path_factory: pytest.TempPathFactory, shapes: SimpleNamespace) -> Path:
     """Squares whose place says the report, and a small model of both."""
     folder: Path = shapes.write(tmp_path_factory.mktemp("squares"), {"train": 32, "val": 8, "test": 8})
-    pretrained(folder, "clip", 80, vit=VIT | {"image_px": 32, "depth": 1})
+    # of three seeds one does not learn left from right: four different reports are few to contrast
+    pretrained(folder, "clip", 80, vit=VIT | {"image_px": 32, "depth": 1}, seed=1)
     return folder
 
 

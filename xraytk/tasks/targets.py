@@ -81,18 +81,22 @@ MakeStream = Callable[..., Stream]
 
 
 def images_of(share: float, seed: int, stream: MakeStream) -> frozenset[str] | None:
-    """The training images of a share of the patients; None for all.
+    """The training images with a label, of a share of their patients; None for all.
 
     Args:
         share: In (0, 1].
         seed: Of the draw; of the same seed a smaller share lies within a larger.
         stream: Makes streams of the training split.
     """
-    if share >= 1:
-        return None
     of: dict[str, str] = {}
-    for batch in stream(needs=frozenset({"patient_hash"})).once(batch=TEXTS):
-        of.update(zip(batch.image_id, batch.patient_hash, strict=True))
+    count = 0
+    for batch in stream(needs=frozenset({"patient_hash", "labels"}), uncertain=0.0).once(batch=TEXTS):
+        count += len(batch.image_id)
+        labelled = (~batch.labels.isnan()).any(1).tolist()
+        rows = zip(batch.image_id, batch.patient_hash, labelled, strict=True)
+        of.update((image, patient) for image, patient, there in rows if there)
+    if not of or (share >= 1 and len(of) == count):
+        return None
     drawn = drawn_patients(of.values(), share, seed)
     return frozenset(image for image, patient in of.items() if patient in drawn)
 
