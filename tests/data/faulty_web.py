@@ -75,6 +75,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         web.sent += len(data)
         if fault in ("drop", "slow drop"):
             self.wfile.flush()
+            time.sleep(0.2)  # else a busy reader may not have read anything when the connection ends
             self.close_connection = True
             self.connection.close()
         return None
